@@ -1,0 +1,25 @@
+"""The .vqc file: header, sections, checksums, entropy coding. NumPy and constriction only.
+
+The entropy coder is `vqbitstream.entropy`; it alone imports constriction, so that the trainer runs without it.
+"""
+
+from .container import Section, pack, unpack
+from .errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
+from .header import FORMAT_VERSION, MAGIC, Header, unpack_header
+from .limits import Limits
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MAGIC",
+    "CorruptError",
+    "Header",
+    "LimitError",
+    "Limits",
+    "Section",
+    "TruncatedError",
+    "UnsupportedError",
+    "VQCError",
+    "pack",
+    "unpack",
+    "unpack_header",
+]

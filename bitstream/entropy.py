@@ -1,0 +1,120 @@
+"""Integer frequency tables, and symbols <-> ANS words (constriction). Only integers come in here.
+
+A stream is a sequence of *batches*. Each batch holds n symbols and the table of each; inside a batch symbols are coded
+sorted by table (stable), because one model for many symbols is what constriction is fast at. Both sides know a batch's
+tables before its symbols, so the order needs no side information. ANS is a stack: batches are pushed in reverse.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from .errors import CorruptError
+
+IntArray = npt.NDArray[np.integer]
+_Model = constriction.stream.model.Categorical
+
+
+class FrequencyTables:
+    """Shared frequency tables: counts [tables, symbols], positive integers.
+
+    The table of a symbol is `counts[t]` as float64, quantised by constriction with `perfect=False`; that dtype and that
+    flag are part of the format.
+    """
+
+    def __init__(self, counts: IntArray) -> None:
+        if counts.ndim != 2 or counts.shape[1] < 2 or int(counts.min()) < 1:
+            raise ValueError("counts must be [tables, symbols >= 2], all positive")
+        self.counts = counts.astype(np.int64)
+        self._models: dict[int, object] = {}
+
+    @property
+    def bits(self) -> npt.NDArray[np.float32]:
+        """Ideal code length of every symbol in every table. float32 [tables, symbols]"""
+        totals = self.counts.sum(axis=1, keepdims=True)
+        return np.asarray(-np.log2(self.counts / totals), dtype=np.float32)
+
+    def model(self, table: int) -> object:
+        if table not in self._models:
+            self._models[table] = _Model(self.counts[table].astype(np.float64), perfect=False)
+        return self._models[table]
+
+
+def _runs(tables: IntArray) -> tuple[IntArray, Iterator[tuple[int, int, int]]]:
+    """Stable order by table, and (table, begin, end) of every run in that order."""
+    order = np.argsort(tables, kind="stable")
+    if not len(tables):
+        return order, iter(())
+    present, begins = np.unique(tables[order], return_index=True)
+    return order, zip(present.tolist(), begins.tolist(), [*begins[1:].tolist(), len(tables)], strict=True)
+
+
+def _checksum(symbols: IntArray, running: int) -> int:
+    return zlib.crc32(symbols.astype("<u2").tobytes(), running)
+
+
+class SectionWriter:
+    """Collects batches in decoding order; `finish` codes them."""
+
+    def __init__(self, tables: FrequencyTables) -> None:
+        self._tables = tables
+        self._batches: list[tuple[IntArray, IntArray]] = []
+        self.index_crc = 0
+        self.symbols = 0
+
+    def write(self, tables: IntArray, symbols: IntArray) -> None:
+        """Append a batch. tables, symbols: integers [n]."""
+        self._batches.append((tables, symbols))
+        self.index_crc = _checksum(symbols, self.index_crc)
+        self.symbols += len(symbols)
+
+    @property
+    def estimated_bits(self) -> float:
+        """What the tables say the symbols cost, without the coder's overhead."""
+        bits = self._tables.bits
+        return float(sum(bits[t, s].sum(dtype=np.float64) for t, s in self._batches))
+
+    def finish(self) -> bytes:
+        """The payload: ANS words, little-endian uint32."""
+        coder = constriction.stream.stack.AnsCoder()
+        for tables, symbols in reversed(self._batches):
+            order, runs = _runs(tables)
+            ordered = symbols[order].astype(np.int32)
+            for table, begin, end in reversed(list(runs)):
+                coder.encode_reverse(np.ascontiguousarray(ordered[begin:end]), self._tables.model(table))
+        return bytes(coder.get_compressed().astype("<u4").tobytes())
+
+
+class SectionReader:
+    """Hands out symbols batch by batch; `close` proves that the payload held exactly those."""
+
+    def __init__(self, payload: bytes, tables: FrequencyTables) -> None:
+        if len(payload) % 4:
+            raise CorruptError(f"entropy payload of {len(payload)} bytes is not a whole number of words")
+        try:
+            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(payload, dtype="<u4").astype(np.uint32))
+        except ValueError:
+            raise CorruptError("entropy payload does not end in a non-zero word") from None
+        self._tables = tables
+        self.index_crc = 0
+
+    def read(self, tables: IntArray) -> npt.NDArray[np.int64]:
+        """Symbols of the next batch, whose tables are given. [n] -> int64 [n]"""
+        symbols = np.empty(len(tables), dtype=np.int64)
+        order, runs = _runs(tables)
+        for table, begin, end in runs:
+            symbols[order[begin:end]] = self._coder.decode(self._tables.model(table), end - begin)
+        self.index_crc = _checksum(symbols, self.index_crc)
+        return symbols
+
+    def close(self, expected_crc: int) -> None:
+        """Raises CorruptError unless every bit was used and the indices are those that were written."""
+        if not self._coder.is_empty():
+            raise CorruptError("entropy payload holds more than its symbols")
+        if self.index_crc != expected_crc:
+            raise CorruptError(f"decoded indices have checksum {self.index_crc:08x}, the file says {expected_crc:08x}")

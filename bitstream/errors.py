@@ -1,0 +1,23 @@
+"""Everything that can be wrong with a file."""
+
+from __future__ import annotations
+
+
+class VQCError(Exception):
+    """The only exception that a bad file can raise. The message is one line, for people."""
+
+
+class CorruptError(VQCError):
+    """The bytes contradict themselves: a checksum, a length or a value that no encoder writes."""
+
+
+class TruncatedError(CorruptError):
+    """The file ends before its contents do."""
+
+
+class UnsupportedError(VQCError):
+    """A sound file that this installation cannot read: a newer format version or a model that is not here."""
+
+
+class LimitError(VQCError):
+    """Refused before anything was allocated, because it exceeds `Limits`."""

@@ -1,0 +1,82 @@
+"""The header of a .vqc file (FORMAT.md, "Header")."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from .errors import CorruptError, TruncatedError, UnsupportedError, VQCError
+from .limits import Limits
+
+MAGIC = b"\x89VQC\r\n\x1a\n"
+FORMAT_VERSION = 0
+FLAG_GREY, FLAG_SINGLE_SECTION = 1, 2
+STEP_LOG2_FRACTION, STEP_LOG2_OFFSET = 4096, 8  # log2(step) = code / 4096 - 8
+STEP_CODE_MIN, STEP_CODE_MAX = 2 * STEP_LOG2_FRACTION, 10 * STEP_LOG2_FRACTION  # 2^-6 .. 2^2
+_FIXED = struct.Struct("<BIIHH8sB")  # flags, width, height, quality, step code, model id, layers
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the decoder allocates from.
+
+    width, height: pixels, 1 or more. grey: one channel. single_section: all layers share one section.
+    quality_centi: the encoder's quality in hundredths (100..10000), 0 if it had none; nothing is decoded from it.
+    step_code: log2 of the step, see STEP_LOG2_FRACTION. model_id: 8 bytes. layers: number of layers, 1..255.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    single_section: bool
+    quality_centi: int
+    step_code: int
+    model_id: bytes
+    layers: int
+
+    @property
+    def sections(self) -> int:
+        return 1 if self.single_section else self.layers
+
+    @property
+    def step(self) -> float:
+        return float(2 ** (self.step_code / STEP_LOG2_FRACTION - STEP_LOG2_OFFSET))
+
+    def pack(self) -> bytes:
+        flags = FLAG_GREY * self.grey | FLAG_SINGLE_SECTION * self.single_section
+        body = MAGIC + bytes([FORMAT_VERSION]) + _FIXED.pack(
+            flags, self.width, self.height, self.quality_centi, self.step_code, self.model_id, self.layers
+        )  # fmt: skip
+        return body + struct.pack("<I", zlib.crc32(body))
+
+
+HEADER_BYTES = len(MAGIC) + 1 + _FIXED.size + 4
+
+
+def unpack_header(data: bytes, limits: Limits) -> Header:
+    """Read and check the header at the start of `data`. Raises a VQCError."""
+    limits.check_file(len(data))
+    if not MAGIC.startswith(data[: len(MAGIC)]) or not data:
+        raise VQCError("not a .vqc file")
+    if len(data) <= len(MAGIC):
+        raise TruncatedError("the file ends inside its header")
+    if data[len(MAGIC)] != FORMAT_VERSION:
+        raise UnsupportedError(f"format version {data[len(MAGIC)]}; this vqcodec reads version {FORMAT_VERSION}")
+    if len(data) < HEADER_BYTES:
+        raise TruncatedError("the file ends inside its header")
+    body = data[: HEADER_BYTES - 4]
+    (expected,) = struct.unpack_from("<I", data, HEADER_BYTES - 4)
+    if zlib.crc32(body) != expected:
+        raise CorruptError(f"header checksum is {zlib.crc32(body):08x}, the file says {expected:08x}")
+    flags, width, height, quality, step_code, model_id, layers = _FIXED.unpack_from(body, len(MAGIC) + 1)
+    if flags & ~(FLAG_GREY | FLAG_SINGLE_SECTION):
+        raise UnsupportedError(f"reserved header flags are set ({flags:#04x})")
+    if not width or not height or not layers:
+        raise CorruptError(f"header holds an empty picture ({width}x{height}, {layers} layers)")
+    if not STEP_CODE_MIN <= step_code <= STEP_CODE_MAX:
+        raise CorruptError(f"step code {step_code} is outside {STEP_CODE_MIN}..{STEP_CODE_MAX}")
+    limits.check_size(width, height)
+    return Header(
+        width, height, bool(flags & FLAG_GREY), bool(flags & FLAG_SINGLE_SECTION), quality, step_code, model_id, layers
+    )

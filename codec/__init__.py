@@ -1,0 +1,33 @@
+"""vqcodec: a learned image codec that writes real files.
+
+    import vqcodec
+    data = vqcodec.encode("photo.png", quality=50)
+    image = vqcodec.decode(data)
+
+Importing this is cheap: torch is loaded by the first encode or decode.
+"""
+
+from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
+from vqbitstream.limits import Limits
+
+from .api import FileInfo, decode, encode, info, load_model
+from .image import ImageError
+from .registry import ModelError
+
+__version__ = "0.1.0"
+__all__ = [
+    "CorruptError",
+    "FileInfo",
+    "ImageError",
+    "LimitError",
+    "Limits",
+    "ModelError",
+    "TruncatedError",
+    "UnsupportedError",
+    "VQCError",
+    "__version__",
+    "decode",
+    "encode",
+    "info",
+    "load_model",
+]

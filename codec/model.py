@@ -1,0 +1,181 @@
+"""The transforms of the VQ-VAE, whole: picture <-> latent, and latent -> side grid.
+
+Each transform is a linear overlapping block transform, started from the PCA of 16x16 patches, plus a small convolutional
+correction that starts near zero: the codec is a decent transform coder before its first training step (the idea of a
+light decoder is Yang & Mandt, "Computationally-efficient neural image compression with shallow decoders", ICCV 2023).
+
+Shapes: B pictures, H and W pixels (multiples of 16), h = H/16, w = W/16, C latent channels.
+Pixels are float in [-0.5, 0.5]; latents are in the same unit; the quantiser divides them by the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PATCH_PX = 16
+SIDE_FACTOR = 4  # one side-grid position for 4x4 latent positions
+STEP_LOG2_MIN, STEP_LOG2_MAX = -5, 1  # the steps seen in training, as log2; outside, the conditioning saturates
+STEP_FEATURES = STEP_LOG2_MAX - STEP_LOG2_MIN + 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of everything that has weights. Defaults are the shipped model's."""
+
+    groups: tuple[int, ...] = (8, 24, 48, 80, 160)  # latent channels per layer, coarse to fine
+    side_channels: int = 32
+    side_up: int = 48  # prior: side features at latent resolution
+    state: int = 128  # prior: width of the trunk
+    reduce: int = 96  # prior: width into its 3x3 layers (fan-in 9 * reduce <= 1040)
+    hidden: int = 192  # prior: width of the heads
+    analysis_fine: int = 96  # analysis correction, stride 8
+    analysis_coarse: int = 192  # analysis correction, stride 16
+    synthesis_width: int = 96  # synthesis correction, stride 8
+    synthesis_blocks: int = 1
+    codebooks: int = 6
+
+    def __post_init__(self) -> None:
+        if any(g < 2 or g % 2 for g in (*self.groups, self.side_channels)):
+            raise ValueError("latent groups and side channels must be positive and even: vectors are pairs")
+        if self.state + max(self.groups) > 1040 or 9 * max(self.reduce, self.side_up) > 1040:
+            raise ValueError("fan-in above 1040: partial sums of the integer prior would leave the exact range")
+
+    @property
+    def channels(self) -> int:
+        return sum(self.groups)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        known = {f.name for f in fields(cls)}
+        kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        return cls(**kept)
+
+
+def step_features(log2_step: Tensor) -> Tensor:
+    """Hat functions of log2(step), one per octave. [B] -> [B, 7] in [0, 2], on a grid of 1/32."""
+    position = torch.floor((log2_step - STEP_LOG2_MIN).clamp(0, STEP_FEATURES - 1) * 64 + 0.5)
+    knots = 64 * torch.arange(STEP_FEATURES, device=log2_step.device, dtype=log2_step.dtype)
+    return (64 - (position[:, None] - knots).abs()).clamp(min=0) / 32
+
+
+def compand(x: Tensor) -> Tensor:
+    """Squash a normalised latent: linear near zero, logarithmic beyond 2 sigma."""
+    return 2 * torch.asinh(x / 2)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a leaky ReLU; the second starts at zero. [B, width, h, w] -> same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(cast(Tensor, self.second.bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.leaky_relu(self.first(F.leaky_relu(x, 0.1)), 0.1))
+
+
+class Analysis(nn.Module):
+    """Picture to latent. x [B, 3, H, W] in [-0.5, 0.5], log2_step [B] -> latent [B, C, h, w]."""
+
+    gain: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.register_buffer("gain", torch.ones(config.channels))  # of the correction, per channel
+        fine, coarse = config.analysis_fine, config.analysis_coarse
+        self.linear = nn.Conv2d(
+            3 * PATCH_PX**2, config.channels, 2
+        )  # on 16x16 blocks shifted by 8: kernel 32, stride 16
+        self.fine_in = nn.Conv2d(192, fine, 3, padding=1)
+        self.fine_block = ResidualBlock(fine)
+        self.coarse_in = nn.Conv2d(4 * fine, coarse, 1)
+        self.step_bias = nn.Linear(STEP_FEATURES, coarse)
+        self.coarse_block = ResidualBlock(coarse)
+        self.out = nn.Conv2d(coarse, config.channels, 1)
+
+    def forward(self, x: Tensor, log2_step: Tensor) -> Tensor:
+        half = PATCH_PX // 2
+        blocks = F.pixel_unshuffle(F.pad(x, (half, half, half, half), mode="replicate"), PATCH_PX)
+        linear = self.linear(blocks)  # (B, C, h, w)
+        fine = self.fine_block(self.fine_in(F.pixel_unshuffle(x, 8)))  # (B, fine, 2h, 2w)
+        coarse = self.coarse_in(F.pixel_unshuffle(F.leaky_relu(fine, 0.1), 2))  # (B, coarse, h, w)
+        coarse = coarse + self.step_bias(step_features(log2_step))[:, :, None, None]
+        correction = self.out(F.leaky_relu(self.coarse_block(coarse), 0.1))
+        return linear + self.gain[:, None, None] * correction
+
+
+class SideAnalysis(nn.Module):
+    """Latent to side grid (the hyper-analysis of Ballé et al. 2018). Normalised, companded latent
+    [B, C, h, w], log2_step [B] -> [B, side_channels, ceil(h/4), ceil(w/4)], in units of the side grid's own step, 1."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(config.channels, 96, 1)
+        self.step_bias = nn.Linear(STEP_FEATURES, 96)
+        self.second = nn.Conv2d(96, 64, 3, padding=1)
+        self.out = nn.Conv2d(64 * SIDE_FACTOR**2, config.side_channels, 1)
+
+    def forward(self, x: Tensor, log2_step: Tensor) -> Tensor:
+        x = F.pad(x, (0, -x.shape[3] % SIDE_FACTOR, 0, -x.shape[2] % SIDE_FACTOR))
+        x = F.leaky_relu(self.first(x) + self.step_bias(step_features(log2_step))[:, :, None, None], 0.1)
+        x = F.leaky_relu(self.second(x), 0.1)
+        return self.out(F.pixel_unshuffle(x, SIDE_FACTOR))
+
+
+class Synthesis(nn.Module):
+    """Latent to picture. latent [B, C, h, w], log2_step [B] -> [B, 3, H, W], not clipped."""
+
+    sigma: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.synthesis_width
+        self.register_buffer("sigma", torch.ones(config.channels))  # spread of each channel over natural pictures
+        self.linear = nn.Conv2d(config.channels, 3 * PATCH_PX**2, 2, padding=1, bias=False)
+        self.first = nn.Conv2d(config.channels, 4 * width, 1)
+        self.step_bias = nn.Linear(STEP_FEATURES, 4 * width)
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(config.synthesis_blocks)))
+        self.out = nn.Conv2d(width, 192, 3, padding=1)
+        nn.init.normal_(self.out.weight, std=0.002)
+
+    def forward(self, latent: Tensor, log2_step: Tensor) -> Tensor:
+        half = PATCH_PX // 2
+        linear = F.pixel_shuffle(self.linear(latent), PATCH_PX)[:, :, half:-half, half:-half]
+        x = self.first(compand(latent / self.sigma[:, None, None]))
+        x = x + self.step_bias(step_features(log2_step))[:, :, None, None]
+        x = self.blocks(F.pixel_shuffle(F.leaky_relu(x, 0.1), 2))  # (B, width, 2h, 2w)
+        correction = F.pixel_shuffle(self.out(F.leaky_relu(x, 0.1)), 8)
+        gain = 0.3 * torch.exp2(0.5 * (log2_step - STEP_LOG2_MIN - 2.25))  # about the square root of the step
+        return linear + gain[:, None, None, None] * correction
+
+
+def start_from_basis(analysis: Analysis, synthesis: Synthesis, basis: Tensor, sigma: Tensor) -> None:
+    """Make the pair an orthonormal block transform with the given basis and a faint convolutional part.
+
+    basis [C, 3, 16, 16], orthonormal rows (PCA of patches, coarse to fine); sigma [C], root mean square of each coefficient.
+    """
+    channels, half = basis.shape[0], PATCH_PX // 2
+    kernel = torch.zeros(channels, 3, 2 * PATCH_PX, 2 * PATCH_PX)
+    kernel[:, :, half:-half, half:-half] = basis
+    # the 32x32 kernel as a 2x2 convolution over blocks of 16x16, in pixel_unshuffle's order
+    blocks = F.pixel_unshuffle(kernel, PATCH_PX)  # (C, 768, 2, 2)
+    with torch.no_grad():
+        analysis.linear.weight.copy_(blocks)
+        cast(Tensor, analysis.linear.bias).zero_()
+        analysis.gain.copy_(0.1 * sigma.sqrt())
+        analysis.out.weight.mul_(0.1)
+        cast(Tensor, analysis.out.bias).zero_()
+        # transposed: an output block is reached by the latent above-left with its lower-right quarter, and so on
+        synthesis.linear.weight.copy_(blocks.flip(2, 3).transpose(0, 1))
+        synthesis.sigma.copy_(sigma)

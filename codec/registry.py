@@ -1,0 +1,115 @@
+"""Which weights there are, and loading them: a manifest, SHA-256, safetensors. Nothing is unpickled.
+
+A model is named by its id, the first 8 bytes of the SHA-256 of its *decoder's* tensors in a canonical order, so a better
+encoder leaves every file readable. Tensors of a weights file: `analysis.*`, `side_analysis.*` and `encoder.*` (encoder only);
+`synthesis.*`, `prior.*`, `quantizer.*` (decoder).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from vqbitstream.errors import UnsupportedError, VQCError
+
+Arrays = dict[str, npt.NDArray[Any]]
+ENCODER_PREFIXES = ("analysis.", "side_analysis.", "encoder.")
+
+
+class ModelError(VQCError):
+    """A weights file is missing, damaged, or not ours."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One shipped model: name, file name, SHA-256 of the file, id (hex, 16 digits), license."""
+
+    name: str
+    file: str
+    sha256: str
+    model_id: str
+    license: str
+
+
+def model_id(tensors: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> bytes:
+    """Id of a model: 8 bytes. Hashes the decoder's tensors by name, dtype, shape and little-endian contents, and the config."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name in sorted(tensors):
+        if not name.startswith(ENCODER_PREFIXES):
+            array = tensors[name]
+            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{name} {little.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(little).tobytes())
+    return digest.digest()[:8]
+
+
+@lru_cache(maxsize=1)
+def manifest() -> tuple[ModelEntry, ...]:
+    """The shipped models, the default first."""
+    text = files("vqcodec.weights").joinpath("manifest.json").read_text()
+    return tuple(ModelEntry(**entry) for entry in json.loads(text)["models"])
+
+
+def write_weights(path: Path, tensors: Arrays, config: Mapping[str, Any]) -> bytes:
+    """Write a weights file and return its model id."""
+    from safetensors.numpy import save_file
+
+    contiguous = {k: np.ascontiguousarray(v) for k, v in tensors.items()}
+    save_file(contiguous, path, metadata={"vqcodec_config": json.dumps(config, sort_keys=True)})
+    return model_id(tensors, config)
+
+
+def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Tensors and config of a weights file. Raises ModelError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            config = (file.metadata() or {}).get("vqcodec_config")
+            if config is None:
+                raise ModelError(f"{path}: not a vqcodec weights file")
+            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(config)  # noqa: SIM118
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path}: not a readable weights file ({error})") from None
+
+
+def find(name: str | Path) -> tuple[Path, str | None]:
+    """Path and expected SHA-256 (None for a file of the user's) of a model by name or path. Raises ModelError."""
+    for number, entry in enumerate(manifest()):
+        if name == entry.name or (name == "default" and number == 0):
+            return Path(str(files("vqcodec.weights").joinpath(entry.file))), entry.sha256
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.exists():
+        return path, None
+    raise ModelError(f"no model named {name!r}; there are: {', '.join(e.name for e in manifest())}")
+
+
+def find_id(wanted: bytes) -> str:
+    """Name of the shipped model with this id. Raises UnsupportedError."""
+    for entry in manifest():
+        if entry.model_id == wanted.hex():
+            return entry.name
+    raise UnsupportedError(f"the file needs model {wanted.hex()}, which is not installed")
+
+
+def load(name: str | Path) -> tuple[Arrays, dict[str, Any]]:
+    """Tensors and config of a model by name or path, its checksum verified where the manifest has one."""
+    path, expected = find(name)
+    if expected is not None:
+        try:
+            actual = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelError(f"{path}: {error.strerror}") from None
+        if actual != expected:
+            raise ModelError(f"{path}: SHA-256 is {actual[:12]}…, the manifest says {expected[:12]}…")
+    return read_weights(path)

@@ -1,0 +1,1 @@
+"""The trainer. Imported by the `train` command only."""

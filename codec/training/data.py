@@ -1,0 +1,103 @@
+"""Training pictures: folders and tar shards in, random crops out. Everything stays uint8 until it is cropped."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
+MIN_SIDE_PX = 96
+
+
+class DataError(ValueError):
+    """The training data cannot be used; the message says why in one line."""
+
+
+def _files(source: Path) -> Iterator[tuple[str, bytes]]:
+    if source.is_dir():
+        for path in sorted(source.rglob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                yield path.name, path.read_bytes()
+            elif path.suffix.lower() == ".tar":
+                yield from _files(path)
+    elif source.suffix.lower() == ".tar":
+        with tarfile.open(source) as tar:
+            for member in tar:
+                stream = tar.extractfile(member) if member.isfile() else None
+                if stream is not None and Path(member.name).suffix.lower() in SUFFIXES:
+                    yield member.name, stream.read()
+    else:
+        yield source.name, source.read_bytes()
+
+
+def _decode(item: tuple[str, bytes]) -> Tensor | None:
+    try:
+        with Image.open(io.BytesIO(item[1])) as image:
+            pixels = np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        return None
+    if min(pixels.shape[:2]) < MIN_SIDE_PX:
+        return None
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def load_pictures(sources: Sequence[Path | str], device: str = "cpu") -> list[Tensor]:
+    """Every picture of the given files, folders and tar shards: uint8 [3, H, W] on the device.
+
+    Pictures that cannot be read or have a side under 96 pixels are left out. Raises DataError if none is left.
+    """
+    pictures: list[Tensor] = []
+    for source in map(Path, sources):
+        if not source.exists():
+            raise DataError(f"no such file or folder: {source}")
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                pictures += [p.to(device) for p in pool.map(_decode, _files(source)) if p is not None]
+        except tarfile.TarError:
+            raise DataError(f"{source}: not a readable tar shard") from None
+    if not pictures:
+        raise DataError(f"no usable picture (at least {MIN_SIDE_PX} pixels a side) in {', '.join(map(str, sources))}")
+    return pictures
+
+
+def random_crops(pictures: Sequence[Tensor], count: int, size_px: int, rng: np.random.Generator) -> Tensor:
+    """Random crops, each downscaled by a random factor of 0.6 to 1.0 and flipped half the time.
+
+    Pictures are chosen in proportion to the square root of their area. Returns float32 [count, 3, size, size] in [-0.5, 0.5].
+    """
+    weights = np.sqrt([p.shape[1] * p.shape[2] for p in pictures])
+    out = []
+    for index in rng.choice(len(pictures), size=count, p=weights / weights.sum()):
+        picture = pictures[index]
+        side = min(round(size_px / rng.uniform(0.6, 1.0)), *picture.shape[1:])
+        top, left = (int(rng.integers(0, n - side + 1)) for n in picture.shape[1:])
+        crop = picture[None, :, top : top + side, left : left + side].float()
+        if side != size_px:
+            crop = F.interpolate(crop, (size_px, size_px), mode="bicubic", antialias=True, align_corners=False)
+        out.append(crop.flip(3) if rng.random() < 0.5 else crop)
+    return torch.cat(out).clamp(0, 255) / 255 - 0.5
+
+
+def patch_basis(pictures: Sequence[Tensor], channels: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """PCA of 16x16 patches (about the middle grey, not the mean), coarse to fine.
+
+    Returns the basis [channels, 3, 16, 16] with orthonormal rows, and the root mean square of each coefficient [channels].
+    """
+    moment, count = torch.zeros(768, 768, dtype=torch.float64), 0
+    for _ in range(64):
+        crops = random_crops(pictures, 8, 192, rng).cpu()
+        patches = F.unfold(crops, 16, stride=16).transpose(1, 2).reshape(-1, 768).double()
+        moment += patches.T @ patches
+        count += len(patches)
+    values, vectors = torch.linalg.eigh(moment / count)
+    values, vectors = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
+    return vectors.T.reshape(channels, 3, 16, 16).float().contiguous(), values.clamp(min=1e-8).sqrt().float()

@@ -1,0 +1,153 @@
+"""Trained network -> weights file: float16 transforms, the integer prior, codebooks and frequency tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from vqcodec.latent_coder import LatentCoder
+from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN, compand
+from vqcodec.prior import Prior
+from vqcodec.quantizer import (
+    FIRST_COARSE,
+    FIRST_LOW,
+    LOW_BINS,
+    LOW_TABLES,
+    ONE,
+    RATIO_BINS,
+    SINGLE_TABLES,
+    SYMBOLS,
+    TABLES,
+    ZERO,
+    Quantizer,
+    grid_codebook,
+)
+
+from .data import random_crops
+from .losses import laplace_bits
+from .network import Network
+from .soft_prior import SCALE_LOG2, IntConv
+from .soft_quantizer import laplace_tables
+
+Arrays = dict[str, npt.NDArray[Any]]
+TABLE_TOTAL = 1 << 24  # constriction's own precision
+PSEUDO_COUNT = 200.0  # weight of the parametric start in a calibrated table
+
+
+def export_prior(network: Network) -> Arrays:
+    """The integer tensors of `vqcodec.prior.Prior`."""
+    prior = network.prior
+    out: Arrays = {}
+    for name, module in prior.named_modules():
+        if isinstance(module, IntConv):
+            weight, bias, shifts = (t.detach().cpu() for t in module.grid())
+            rows = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0])
+            out[f"{name}.weight"] = rows.numpy().astype(np.int8)
+            out[f"{name}.bias"] = bias.numpy().astype(np.int32)
+            # integers in and out are in 1/32, except means, which are in 1/64: one bit less to shift
+            shift = shifts.numpy().astype(np.uint8)
+            if name.endswith(".out"):
+                shift[: len(shift) // 2] -= 1
+            out[f"{name}.shift"] = shift
+    octaves = 2**SCALE_LOG2
+    out["sigma_log2"] = np.rint(np.log2(prior.sigma.cpu().numpy()) * octaves).astype(np.int16)
+    out["side_log2_scale"] = np.rint(prior.side_log2_scale.detach().cpu().numpy() * octaves).astype(np.int16)
+    return out
+
+
+def _start_counts(network: Network) -> npt.NDArray[np.float64]:
+    """Tables before calibration: level 0 as trained, the others from Laplace. float64 [tables, symbols], rows sum to 1"""
+    counts = np.zeros((TABLES, SYMBOLS))
+    trained = network.quantise.counts.cpu().double().numpy()
+    counts[:SINGLE_TABLES] = trained / trained.sum(1, keepdims=True)
+    counts[FIRST_COARSE:FIRST_LOW] = laplace_tables().numpy()
+    grid = torch.from_numpy(grid_codebook().astype(np.float32)) / ONE
+    for table in range(LOW_TABLES):
+        log2_scale = torch.tensor((table // RATIO_BINS - 1) / 2).clamp(max=LOW_BINS / 2)
+        p = torch.exp2(-laplace_bits(grid, log2_scale.expand_as(grid)).sum(1)).numpy()
+        for first in (FIRST_LOW, FIRST_LOW + LOW_TABLES):
+            counts[first + table, :-1] = p
+    counts = np.maximum(counts, 1e-7)
+    counts[:, -1] = np.minimum(counts[:, -1], 1e-6)
+    return np.asarray(counts / counts.sum(1, keepdims=True))
+
+
+class _Counter:
+    """A sink that only counts."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros((TABLES, SYMBOLS))
+
+    def write(self, tables: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
+        np.add.at(self.counts, (tables, symbols), 1)
+
+
+@torch.no_grad()
+def calibrate(
+    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, rate_weight: float, seed: int = 0
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:
+    """Codebooks (int16 [4, 289, 2]) and frequency tables (uint32 [350, 290]), counted over the encoder's own choices."""
+    codebooks = np.rint(network.quantise.vectors().detach().cpu().numpy() * ONE).astype(np.int16)
+    codebooks[:, ZERO] = 0
+    start = _start_counts(network)
+    probabilities = start
+    rng = np.random.default_rng(seed)
+    for _ in range(2):  # the choice depends on the tables: once to come near, once more to settle
+        counter = _Counter()
+        coder = LatentCoder(prior, Quantizer(codebooks, (-np.log2(probabilities)).astype(np.float32)))
+        for _ in range(crops):
+            x = random_crops(pictures, 1, 256, rng).to(next(network.parameters()).device)
+            code = int(4096 * (8 + rng.uniform(STEP_LOG2_MIN, STEP_LOG2_MAX)))
+            latent, side = encoder_outputs(network, x, code)
+            coder.encode(latent, side, (16, 16), code, rate_weight, [counter] * len(network.config.groups))
+        smoothed = counter.counts + PSEUDO_COUNT * start
+        probabilities = smoothed / smoothed.sum(1, keepdims=True)
+    counts = np.maximum(np.rint(probabilities * TABLE_TOTAL), 1).astype(np.uint32)
+    return codebooks, counts
+
+
+def encoder_outputs(network: Network, x: Tensor, step_code: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Latent rows [h*w, C] and side grid [rows, columns, channels] of one padded picture, in fixed point."""
+    log2_step = torch.tensor([step_code / 4096 - 8], device=x.device)
+    latent = network.analysis(x, log2_step)
+    side = network.side_analysis(compand(latent / network.prior.sigma[:, None, None]), log2_step)
+    scaled = torch.round(latent * torch.exp2(-log2_step) * ONE)[0]
+    rows = scaled.permute(1, 2, 0).reshape(-1, scaled.shape[0]).cpu().numpy().astype(np.int64)
+    return rows, torch.round(side * ONE)[0].permute(1, 2, 0).cpu().numpy().astype(np.int64)
+
+
+@torch.no_grad()
+def step_codes(
+    network: Network, pictures: Sequence[Tensor], *, crops: int = 24, seed: int = 1
+) -> npt.NDArray[np.uint16]:
+    """The step code of every quality 1..100: from the coarsest step to the finest, about even in dB. uint16 [100]"""
+    device = next(network.parameters()).device
+    x = random_crops(pictures, crops, 192, np.random.default_rng(seed)).to(device)
+    log2_steps = np.linspace(STEP_LOG2_MAX, STEP_LOG2_MIN, 19)
+    measured = []
+    for log2_step in log2_steps:
+        y, _ = network(x, torch.full((crops,), float(log2_step), device=device), network.quantise, noise=False)
+        measured.append(float((-10 * torch.log10((y - x).square().mean((1, 2, 3)))).mean()))
+    psnr = np.maximum.accumulate(np.array(measured) + 1e-3 * np.arange(len(measured)))
+    even = np.interp(np.linspace(psnr[0], psnr[-1], 100), psnr, log2_steps)
+    return np.rint((even + 8) * 4096).astype(np.uint16)
+
+
+def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, rate_weight: float = 0.5) -> Arrays:
+    """Every tensor of a weights file (see `vqcodec.registry`)."""
+    network = network.eval()
+    prior = export_prior(network)
+    codebooks, counts = calibrate(
+        network, Prior(prior, network.config.groups), pictures, crops=crops, rate_weight=rate_weight
+    )  # fmt: skip
+    out: Arrays = {f"prior.{k}": v for k, v in prior.items()}
+    out |= {"quantizer.codebooks": codebooks, "quantizer.counts": counts}
+    out["encoder.step_codes"] = step_codes(network, pictures)
+    for name in ("analysis", "side_analysis", "synthesis"):
+        for key, value in getattr(network, name).state_dict().items():
+            out[f"{name}.{key}"] = value.detach().cpu().contiguous().numpy().astype(np.float16)
+    return out

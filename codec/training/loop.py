@@ -1,0 +1,236 @@
+"""The training loop: phases, each for a number of minutes, on CPU or GPU, resumable at any moment.
+
+1. prior  the prior alone, on cached latents of the linear transform
+2. joint  transforms and prior together, additive noise for the rate, rounding for the picture
+3. vector everything, codebooks too, under the rate-aware choice that the encoder will make
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN, ModelConfig, start_from_basis
+
+from . import checkpoints
+from .data import patch_basis, random_crops
+from .losses import LAMBDA, step_weight
+from .network import Network, rounding
+
+LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 6e-4}
+PHASE_SHARE = {"prior": 0.1, "joint": 0.7, "vector": 0.2}
+PRIOR_RATE = 2.0  # of the others' learning rate
+LINEAR_RATE = 0.06  # of the others' learning rate: Adam's noise on the large linear kernels costs more than it learns
+EMA_DECAY = 0.998
+MAIN_STEPS = (-3.84, -0.32)  # log2: 27 to 37 dB, where three quarters of the crops are drawn
+LOG_SECONDS, SAVE_SECONDS = 20.0, 180.0
+
+
+@dataclass
+class Phase:
+    name: str
+    minutes: float
+    seconds_done: float = 0.0
+
+    @property
+    def fraction(self) -> float:
+        return self.seconds_done / (60 * self.minutes) if self.minutes > 0 else 1.0
+
+
+def schedule(fraction: float) -> float:
+    """Share of the peak learning rate: a short warm-up, flat for half of the phase, then a cosine to 3 %."""
+    warm = min(1.0, fraction / 0.01 + 0.1)
+    decay = max(0.0, 2 * fraction - 1)
+    return warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(decay, 1.0))))
+
+
+def draw_steps(count: int, rng: np.random.Generator) -> Tensor:
+    """log2 of a random step per crop. [count]"""
+    wide = rng.random(count) < 0.25
+    low = np.where(wide, STEP_LOG2_MIN, MAIN_STEPS[0])
+    high = np.where(wide, STEP_LOG2_MAX, MAIN_STEPS[1])
+    return torch.from_numpy(rng.uniform(low, high).astype(np.float32))
+
+
+class Trainer:
+    """Holds network, averaged network, optimiser and plan; `run` trains until the plan is done."""
+
+    def __init__(
+        self,
+        pictures: list[Tensor],
+        config: ModelConfig,
+        plan: list[Phase],
+        checkpoint: Path,
+        *,
+        device: str = "cpu",
+        batch: int = 8,
+        crop_px: int = 192,
+        seed: int = 0,
+    ) -> None:
+        self.pictures, self.plan, self.checkpoint = pictures, plan, checkpoint
+        self.device, self.batch, self.crop_px = torch.device(device), batch, crop_px
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        self.network = Network(config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = self._optimizer()
+        self.step, self.history = 0, [asdict(p) for p in plan]
+        self.cache: Tensor | None = None
+        self.say: Callable[[dict[str, Any]], None] = lambda _: None
+
+    def _optimizer(self) -> torch.optim.Adam:
+        shares: dict[float, list[torch.nn.Parameter]] = {1.0: [], PRIOR_RATE: [], LINEAR_RATE: []}
+        for name, parameter in self.network.named_parameters():
+            linear, prior = name.endswith("linear.weight"), name.startswith("prior.")
+            shares[LINEAR_RATE if linear else PRIOR_RATE if prior else 1.0].append(parameter)
+        groups = [{"params": p, "share": share} for share, p in shares.items()]
+        return torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
+
+    def start(self) -> None:
+        """Linear start: PCA of the pictures' patches."""
+        basis, sigma = patch_basis(self.pictures, self.network.config.channels, self.rng)
+        start_from_basis(self.network.analysis, self.network.synthesis, basis.to(self.device), sigma.to(self.device))
+        self.network.set_sigma(sigma.to(self.device))
+        self.average.load_state_dict(self.network.state_dict())
+
+    def save(self) -> None:
+        tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            for moment, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{moment}.{name}"] = value
+        metadata = {
+            "config": self.network.config.to_dict(),
+            "plan": [asdict(p) for p in self.plan],
+            "step": self.step,
+        }
+        checkpoints.save(self.checkpoint, tensors, metadata)
+
+    def resume(self, tensors: dict[str, Tensor], metadata: dict[str, Any], *, keep_plan: bool) -> list[str]:
+        """Take weights (those that fit), moments and, if asked to, the plan. Returns names that did not fit."""
+        left = checkpoints.carry_over(self.network, tensors, "model.")
+        checkpoints.carry_over(self.average, tensors, "average.")
+        for name, parameter in self.network.named_parameters():
+            moments = {m: tensors.get(f"adam.{m}.{name}") for m in ("step", "exp_avg", "exp_avg_sq")}
+            if moments["exp_avg"] is not None and moments["exp_avg"].shape == parameter.shape:
+                self.optimizer.state[parameter] = {
+                    m: v.to(self.device) if m == "step" else torch.empty_like(parameter).copy_(v)
+                    for m, v in moments.items()
+                    if v is not None
+                }
+        self.step = int(metadata["step"])
+        if keep_plan:
+            self.plan = [Phase(**p) for p in metadata["plan"]]
+        return left
+
+    def _cached_latents(self) -> Tensor:
+        """Latents of the untrained transform over many crops, so that the prior trains without it. [N, C, h, w] float16"""
+        if self.cache is None:
+            parts = []
+            with torch.no_grad(), self._autocast():
+                for _ in range(192):
+                    x = random_crops(self.pictures, self.batch, self.crop_px, self.rng).to(self.device)
+                    parts.append(self.network.analysis(x, draw_steps(self.batch, self.rng).to(self.device)).half())
+            self.cache = torch.cat(parts)
+        return self.cache
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def loss(self, phase: str) -> tuple[Tensor, dict[str, float]]:
+        """One batch through the network. Returns the loss and what is logged of it."""
+        log2_step = draw_steps(self.batch, self.rng).to(self.device)
+        weight = step_weight(log2_step)
+        pixels = self.crop_px**2
+        if phase == "prior":
+            cache = self._cached_latents()
+            rows = torch.from_numpy(self.rng.integers(0, len(cache), self.batch)).to(self.device)
+            with self._autocast():
+                coded = self.network.code(cache[rows].float(), log2_step, rounding, noise=True)
+            bits = coded.bits / pixels
+            return (bits * weight).mean(), {"bpp": bits.mean().item(), "loss": bits.mean().item()}
+        x = random_crops(self.pictures, self.batch, self.crop_px, self.rng).to(self.device)
+        x = x.contiguous(memory_format=torch.channels_last)
+        quantise = rounding if phase == "joint" else self.network.quantise
+        with self._autocast():
+            y, coded = self.network(x, log2_step, quantise, noise=phase == "joint")
+        error = (y - x).square().mean((1, 2, 3))
+        bits = coded.bits / pixels
+        cost = 3 * error / (LAMBDA * torch.exp2(2 * log2_step)) + bits
+        psnr = -10 * torch.log10(error.detach() + 1e-10)
+        return (cost * weight).mean(), {
+            "loss": cost.mean().item(),
+            "bpp": bits.mean().item(),
+            "psnr": psnr.mean().item(),
+        }
+
+    def train_step(self, phase: Phase) -> dict[str, float]:
+        rate = LEARNING_RATE[phase.name] * schedule(phase.fraction)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        loss, logged = self.loss(phase.name)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.network.parameters()), min(1 - EMA_DECAY, 1.0)
+            )
+        return logged
+
+    def run(self) -> None:
+        """Train until the plan is done or Ctrl-C; the checkpoint is written either way."""
+        try:
+            for phase in self.plan:
+                self._run_phase(phase)
+        finally:
+            self.save()
+
+    def _run_phase(self, phase: Phase) -> None:
+        last_log = last_save = phase.seconds_done
+        sums: dict[str, float] = {}
+        count = 0
+        while phase.fraction < 1:
+            begun = time.monotonic()
+            for key, value in self.train_step(phase).items():
+                sums[key] = sums.get(key, 0.0) + value
+            count += 1
+            phase.seconds_done += min(time.monotonic() - begun, 5.0)  # a stopped process does not use up its minutes
+            if phase.seconds_done - last_log > LOG_SECONDS or phase.fraction >= 1:
+                elapsed = max(phase.seconds_done - last_log, 1e-6)
+                record: dict[str, Any] = {"phase": phase.name, "step": self.step}
+                record["minutes"] = round(phase.seconds_done / 60, 2)
+                record |= {k: round(v / count, 4) for k, v in sums.items()}
+                record["images_per_s"] = round(count * self.batch / elapsed, 1)
+                self._log(record)
+                sums, count, last_log = {}, 0, phase.seconds_done
+            if phase.seconds_done - last_save > SAVE_SECONDS:
+                self.save()
+                last_save = phase.seconds_done
+        if phase.name == "prior":
+            self.cache = None
+        self.save()
+
+    def _log(self, record: dict[str, Any]) -> None:
+        with self.checkpoint.with_suffix(".jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        self.say(record)
+
+
+def make_plan(minutes: float, phases: Iterable[str] | None) -> list[Phase]:
+    """Share the minutes among the phases: all of them in their usual proportions, or the named ones."""
+    names = list(phases or PHASE_SHARE)
+    total = sum(PHASE_SHARE[n] for n in names)
+    return [Phase(n, minutes * PHASE_SHARE[n] / total) for n in names]

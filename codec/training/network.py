@@ -1,0 +1,117 @@
+"""The whole codec as one differentiable network: transforms, quantiser and soft prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from vqcodec.model import Analysis, ModelConfig, SideAnalysis, Synthesis, compand
+
+from .losses import laplace_bits
+from .soft_prior import SoftPrior
+from .soft_quantizer import SoftQuantizer
+
+Quantise = Callable[[Tensor, Tensor], Tensor]  # residual, log2_scale [B, channels, h, w] -> decoded residual
+
+
+@dataclass
+class Coded:
+    """One forward pass: decoded latent in units of the step [B, C, h, w] and bits per picture [B] of side grid and groups."""
+
+    decoded: Tensor
+    side_bits: Tensor
+    group_bits: list[Tensor]
+
+    @property
+    def bits(self) -> Tensor:
+        return self.side_bits + torch.stack(self.group_bits).sum(0)
+
+
+def rounding(residual: Tensor, log2_scale: Tensor) -> Tensor:
+    """The scalar quantiser: the control that vectors are measured against."""
+    return torch.floor(residual.detach() + 0.5)
+
+
+def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Flat positions of the first pass, (row + column) even, and of the second."""
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    parity = ((rows[:, None] + columns) % 2).flatten()
+    return torch.nonzero(parity == 0).squeeze(1), torch.nonzero(parity).squeeze(1)
+
+
+def _at(state: Tensor, rows: Tensor) -> Tensor:
+    """[B, C, h, w] at flat positions [n] -> [B, C, n, 1]"""
+    return state.flatten(2)[:, :, rows, None]
+
+
+class Network(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.side_analysis = SideAnalysis(config)
+        self.prior = SoftPrior(config)
+        self.synthesis = Synthesis(config)
+        self.quantise = SoftQuantizer()
+
+    def set_sigma(self, sigma: Tensor) -> None:
+        """Set each channel's spread, rounded to the 1/32 octave in which the integer prior knows it."""
+        sigma = torch.exp2(torch.round(torch.log2(sigma) * 32) / 32)
+        self.prior.sigma.copy_(sigma)
+        self.synthesis.sigma.copy_(sigma)
+
+    def code(self, latent: Tensor, log2_step: Tensor, quantise: Quantise, *, noise: bool) -> Coded:
+        """Quantise a latent [B, C, h, w] (pixel units) at the steps [B], group by group, as the encoder will.
+
+        With `noise` the bits are those of the residual plus uniform noise (a differentiable stand-in), else of the decoded residual.
+        """
+        height, width = latent.shape[2:]
+        prior = self.prior
+        scaled = (latent * torch.exp2(-log2_step)[:, None, None, None]).flatten(2)
+        side = self.side_analysis(compand(latent / prior.sigma[:, None, None]), log2_step).float()
+        side_decoded, side_bits = self._quantise(side, prior.side_scales(log2_step).expand_as(side), quantise, noise)
+        state, steps = prior.begin(side_decoded, log2_step, height, width)
+        first, second = checkerboard(height, width, latent.device)
+        decoded, group_bits = [], []
+        for group, target in enumerate(scaled.split(self.config.groups, 1)):
+
+            def code(
+                state: Tensor, rows: Tensor, group: int = group, target: Tensor = target
+            ) -> tuple[Tensor, Tensor, Tensor]:
+                """One pass: its decoded latent and what the trunk sees of it [B, channels, n, 1], and its bits [B]."""
+                mean, log2_scale = prior.predict(group, _at(state, rows), steps, log2_step)
+                coded, bits = self._quantise(target[:, :, rows, None] - mean, log2_scale, quantise, noise)
+                return mean + coded, prior.context(group, mean + coded, log2_step), bits
+
+            def place(early: Tensor, late: Tensor | None, like: Tensor = target) -> Tensor:
+                """Rows of the two passes at their positions. -> [B, channels, h, w]"""
+                full = torch.zeros_like(like).index_copy(2, first, early[..., 0].to(like.dtype))
+                if late is not None:
+                    full = full.index_copy(2, second, late[..., 0].to(like.dtype))
+                return full.unflatten(2, (height, width))
+
+            early, seen, bits = code(state, first)
+            trunk = prior.refine_half[group](place(seen, None), state)
+            late, seen_late, bits_late = code(trunk, second)
+            group_bits.append(bits + bits_late)
+            decoded.append(place(early, late))
+            if group < len(self.config.groups) - 1:
+                state = prior.refine_full[group](place(seen, seen_late), state)
+        return Coded(torch.cat(decoded, 1), side_bits, group_bits)
+
+    @staticmethod
+    def _quantise(residual: Tensor, log2_scale: Tensor, quantise: Quantise, noise: bool) -> tuple[Tensor, Tensor]:
+        """Decoded residual (straight through to the residual, and to the codebooks) and its bits [B]."""
+        coded = quantise(residual, log2_scale)
+        coded = residual + (coded - residual).detach() + (coded - coded.detach())
+        value = residual + torch.rand_like(residual) - 0.5 if noise else coded
+        return coded, laplace_bits(value, log2_scale).sum((1, 2, 3))
+
+    def forward(self, x: Tensor, log2_step: Tensor, quantise: Quantise, *, noise: bool) -> tuple[Tensor, Coded]:
+        """Pictures [B, 3, H, W] in [-0.5, 0.5], sides multiples of 16 -> decoded pictures, and what they cost."""
+        latent = self.analysis(x, log2_step).float()
+        coded = self.code(latent, log2_step, quantise, noise=noise)
+        picture = self.synthesis(coded.decoded * torch.exp2(log2_step)[:, None, None, None], log2_step)
+        return picture.float(), coded

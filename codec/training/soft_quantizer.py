@@ -1,0 +1,115 @@
+"""The vector quantiser in training: the encoder's own rate-aware choice, with codebooks that learn through the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from vqcodec.quantizer import (
+    BOOKS,
+    CODEWORDS,
+    LAMBDA,
+    LEVEL_TOP,
+    LOG2_SCALE_MIN,
+    OCTAVE,
+    ONE,
+    RATIO_BINS,
+    SINGLE_TABLES,
+    SYMBOLS,
+    ZERO,
+    candidate_lists,
+    grid_codebook,
+    mean_and_ratio,
+    single_table,
+    single_table_book,
+)
+
+from .losses import laplace_bits
+
+RATIO_CENTRES = (-64, -32, 0, 32, 64)  # 1/32 octave, of first minus second log2-scale
+REFRESH_CALLS = 256  # how often candidate lists follow the moving codebooks
+COUNT_DECAY = 0.9995
+START_COUNT = 4000.0  # weight of the Laplace start in every table
+
+
+def laplace_tables() -> Tensor:
+    """Probabilities of grid vectors in every level-0 table, from Laplace cells. float32 [130, 290]"""
+    grid = torch.from_numpy(grid_codebook().astype(np.float32)) / ONE
+    rows = []
+    for table in range(SINGLE_TABLES):
+        mean = (table // RATIO_BINS) * 8 + LOG2_SCALE_MIN + 4
+        half = RATIO_CENTRES[table % RATIO_BINS] / 2
+        scales = torch.tensor([mean + half, mean - half]) / OCTAVE
+        bits = laplace_bits(grid, scales.expand_as(grid)).sum(1)
+        rows.append(torch.cat((torch.exp2(-bits), torch.tensor([1e-6]))))
+    tables = torch.stack(rows)
+    return tables / tables.sum(1, keepdim=True)
+
+
+class SoftQuantizer(nn.Module):
+    """Residual and predicted scale -> decoded residual, through the codebooks; level 1 and 2 round to the grid."""
+
+    counts: Tensor
+    book: Tensor
+    candidates: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        grid = torch.from_numpy(grid_codebook().astype(np.float32)) / ONE
+        self.codebooks = nn.Parameter(grid.repeat(BOOKS, 1, 1))  # in steps
+        self.register_buffer("counts", laplace_tables() * START_COUNT)
+        self.register_buffer("book", torch.from_numpy(single_table_book()), persistent=False)
+        lists = torch.from_numpy(candidate_lists(self.codebooks.detach().numpy()))
+        self.register_buffer("candidates", lists, persistent=False)
+        self.rate_weight = 0.7
+        self.calls = 0
+
+    def vectors(self) -> Tensor:
+        """The codebooks with the zero vector pinned. [4, 289, 2]"""
+        pin = torch.ones(CODEWORDS, 1, device=self.codebooks.device)
+        pin[ZERO] = 0
+        return self.codebooks * pin
+
+    def refresh(self) -> None:
+        """Bring code lengths and candidate lists up to date with counts and codebooks."""
+        lists = candidate_lists(self.codebooks.detach().float().cpu().numpy())
+        self.candidates.copy_(torch.from_numpy(lists))
+
+    def forward(self, residual: Tensor, log2_scale: Tensor) -> Tensor:
+        """[B, channels, h, w] twice, in steps and octaves -> decoded residual; its gradient reaches the codebooks only."""
+        if self.training:
+            if self.calls % REFRESH_CALLS == 0:
+                self.refresh()
+            self.calls += 1
+        batch, channels, height, width = residual.shape
+
+        def as_pairs(x: Tensor) -> Tensor:
+            return x.detach().float().reshape(batch, channels // 2, 2, height, width).transpose(2, 4).reshape(-1, 2)
+
+        rest = as_pairs(residual)
+        mean, ratio, top = mean_and_ratio(torch.floor(as_pairs(log2_scale) * OCTAVE + 0.5).long())
+        single = top <= LEVEL_TOP[0]
+        table = single_table(mean, ratio)
+        index = torch.full_like(table, ZERO)
+        rows = torch.nonzero(single & (rest.abs().amax(1) > 0.3)).squeeze(1)
+        index[rows] = self._choose(rest[rows], table[rows])
+        if self.training:
+            flat = table[single] * SYMBOLS + index[single]
+            fresh = torch.bincount(flat, minlength=self.counts.numel()).reshape(self.counts.shape)
+            self.counts.mul_(COUNT_DECAY).add_(fresh * (1 - COUNT_DECAY))
+        learned = self.vectors()[self.book[table], index]
+        out = torch.where(single[:, None], learned, torch.floor(rest + 0.5))
+        out = out.reshape(batch, channels // 2, width, height, 2).transpose(2, 4)
+        return out.reshape(residual.shape)
+
+    @torch.no_grad()
+    def _choose(self, rest: Tensor, table: Tensor) -> Tensor:
+        book = self.book[table]
+        cell = torch.floor(2 * rest).clamp(-18, 17).long() + 18
+        candidates = self.candidates[book, 36 * cell[:, 0] + cell[:, 1]]  # (n, 7)
+        vectors = self.codebooks[book[:, None], candidates]
+        cost = (rest[:, None] - vectors).square().sum(-1)
+        bits = -torch.log2(self.counts / self.counts.sum(1, keepdim=True))
+        cost = cost + self.rate_weight * LAMBDA * bits[table[:, None], candidates]
+        best = cost.argmin(1, keepdim=True)
+        return candidates.gather(1, best).squeeze(1)

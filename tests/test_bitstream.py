@@ -1,0 +1,143 @@
+"""Header, sections and entropy coder: round trips, exact words, and every way to damage a file."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import vqbitstream
+from support import FIXTURES, golden
+from vqbitstream import (
+    CorruptError,
+    Header,
+    LimitError,
+    Limits,
+    Section,
+    TruncatedError,
+    UnsupportedError,
+    VQCError,
+)
+from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
+from vqbitstream.header import HEADER_BYTES
+
+HEADER = Header(640, 480, False, False, 5000, 30000, b"12345678", 3)
+SECTIONS = [Section(b"abcd" * n, n) for n in (1, 2, 3)]
+
+
+def tables() -> FrequencyTables:
+    return FrequencyTables(np.array([[900, 50, 40, 10], [1, 1, 1, 1], [10, 10, 30000, 1]]))
+
+
+def coded(count: int = 400) -> tuple[list[tuple[np.ndarray, np.ndarray]], SectionWriter]:
+    rng = np.random.default_rng(1)
+    writer = SectionWriter(tables())
+    batches = []
+    for size in (count, 0, 7):
+        which, symbols = rng.integers(0, 3, size), rng.integers(0, 4, size)
+        writer.write(which, symbols)
+        batches.append((which, symbols))
+    return batches, writer
+
+
+def test_header_round_trip() -> None:
+    assert vqbitstream.unpack_header(HEADER.pack(), Limits()) == HEADER
+    assert len(HEADER.pack()) == HEADER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"width": 0}, CorruptError),
+        ({"layers": 0}, CorruptError),
+        ({"step_code": 1}, CorruptError),
+        ({"width": 1 << 31, "height": 1 << 31}, LimitError),
+        ({"width": 60000, "height": 60000}, LimitError),
+    ],
+)
+def test_header_values_are_checked(changes: dict[str, int], error: type[VQCError]) -> None:
+    with pytest.raises(error):
+        vqbitstream.unpack_header(dataclasses.replace(HEADER, **changes).pack(), Limits())
+
+
+def test_newer_format_version_is_named() -> None:
+    data = bytearray(HEADER.pack())
+    data[8] = 7
+    with pytest.raises(UnsupportedError, match="version 7"):
+        vqbitstream.unpack_header(bytes(data), Limits())
+
+
+def test_container_round_trip() -> None:
+    data = vqbitstream.pack(HEADER, SECTIONS)
+    assert vqbitstream.unpack(data, Limits()) == (HEADER, SECTIONS)
+
+
+def test_truncated_anywhere_is_an_error() -> None:
+    data = vqbitstream.pack(HEADER, SECTIONS)
+    for end in range(len(data)):
+        with pytest.raises(VQCError if end < 9 else TruncatedError):
+            vqbitstream.unpack(data[:end], Limits())
+
+
+def test_appended_bytes_are_an_error() -> None:
+    with pytest.raises(CorruptError, match="1 bytes follow"):
+        vqbitstream.unpack(vqbitstream.pack(HEADER, SECTIONS) + b"x", Limits())
+
+
+def test_every_single_bit_flip_of_a_real_file_is_an_error(codec) -> None:  # type: ignore[no-untyped-def]
+    data = (FIXTURES / "dot.vqc").read_bytes()
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        with pytest.raises(VQCError):
+            codec.decode_pixels(bytes(damaged))
+
+
+def test_entropy_round_trip_and_estimate() -> None:
+    batches, writer = coded(4000)
+    payload = writer.finish()
+    assert abs(8 * len(payload) - writer.estimated_bits) < 0.001 * writer.estimated_bits + 64
+    reader = SectionReader(payload, tables())
+    for which, symbols in batches:
+        np.testing.assert_array_equal(reader.read(which), symbols)
+    reader.close(writer.index_crc)
+
+
+def test_entropy_words_are_pinned() -> None:
+    """One dtype, one flag, one order: other words would make every file unreadable."""
+    writer = SectionWriter(tables())
+    writer.write(np.array([0, 1, 2, 1, 0]), np.array([0, 3, 2, 1, 1]))
+    assert writer.finish().hex() == "cef8cc27"
+    assert writer.index_crc == 2171246778
+
+
+def test_a_stream_with_symbols_left_or_wrong_checksum_is_an_error() -> None:
+    batches, writer = coded()
+    payload = writer.finish()
+    reader = SectionReader(payload, tables())
+    reader.read(batches[0][0][:100])
+    with pytest.raises(CorruptError, match="more than its symbols"):
+        reader.close(writer.index_crc)
+    reader = SectionReader(payload, tables())
+    for which, _ in batches:
+        reader.read(which)
+    with pytest.raises(CorruptError, match="checksum"):
+        reader.close(writer.index_crc ^ 1)
+
+
+@pytest.mark.parametrize("payload", [b"abc", b"\0\0\0\0"])
+def test_payload_that_no_coder_writes(payload: bytes) -> None:
+    with pytest.raises(CorruptError):
+        SectionReader(payload, tables())
+
+
+def test_tables_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        FrequencyTables(np.array([[1, 0]]))
+
+
+def test_golden_files_are_whole() -> None:
+    for name, facts in golden().items():
+        data = (FIXTURES / f"{name}.vqc").read_bytes()
+        assert len(data) == facts["bytes"]
+        vqbitstream.unpack(data, Limits())

@@ -1,0 +1,107 @@
+"""The vector quantiser: decode inverts encode, at every level and through escapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from vqcodec.quantizer import (
+    BOOKS,
+    CODEWORDS,
+    ESCAPE,
+    GRID,
+    ONE,
+    REACH,
+    SYMBOLS,
+    TABLES,
+    ZERO,
+    Quantizer,
+    grid_codebook,
+    single_table_book,
+)
+
+
+class Tape:
+    """A sink that becomes a source."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def write(self, tables: Any, symbols: Any) -> None:
+        assert tables.min(initial=0) >= 0
+        assert tables.max(initial=0) < TABLES
+        assert symbols.min(initial=0) >= 0
+        assert symbols.max(initial=0) < SYMBOLS
+        self.batches.append((np.array(tables), np.array(symbols)))
+
+    def read(self, tables: Any) -> Any:
+        expected, symbols = self.batches.pop(0)
+        np.testing.assert_array_equal(tables, expected)
+        return symbols
+
+
+def quantizer(moved: bool = False) -> Quantizer:
+    books = np.repeat(grid_codebook()[None], BOOKS, axis=0)
+    if moved:
+        books = books + np.random.default_rng(0).integers(-60, 60, books.shape).astype(np.int16)
+        books[:, ZERO] = 0
+    return Quantizer(books, np.full((TABLES, SYMBOLS), np.log2(SYMBOLS), dtype=np.float32))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("rate_weight", [0.0, 0.5])
+def test_decode_inverts_encode(moved: bool, rate_weight: float) -> None:
+    rng = np.random.default_rng(2)
+    scales = rng.integers(-192, 289, (5000, 2))
+    residual = np.rint(rng.laplace(size=(5000, 2)) * 2.0 ** (scales / 32) * ONE).astype(np.int64)
+    residual[::50] *= 40  # far outliers: escapes
+    tape, coder = Tape(), quantizer(moved)
+    written = coder.encode(scales, residual, rate_weight, tape)
+    assert any((symbols == ESCAPE).any() for _, symbols in tape.batches)
+    np.testing.assert_array_equal(coder.decode(scales, tape), written)
+    assert not tape.batches
+
+
+def test_nearest_grid_point_when_rate_counts_nothing() -> None:
+    rng = np.random.default_rng(3)
+    scales = rng.integers(-192, 289, (3000, 2))
+    residual = np.rint(rng.uniform(-7, 7, (3000, 2)) * ONE).astype(np.int64)
+    decoded = quantizer().encode(scales, residual, 0.0, Tape())
+    assert np.abs(decoded - residual).max() <= ONE // 2
+
+
+def test_no_overload_up_to_the_reach() -> None:
+    values = np.arange(-REACH[2], REACH[2] + 1) * ONE
+    residual = np.stack([values, values[::-1]], axis=1)
+    for scale in (-192, 0, 20, 150, 288):
+        tape = Tape()
+        decoded = quantizer().encode(np.full_like(residual, scale), residual, 0.0, tape)
+        np.testing.assert_array_equal(decoded, residual)
+
+
+def test_rate_draws_the_choice_towards_cheap_symbols() -> None:
+    coder = quantizer()
+    coder.bits[:, ZERO] = 0.1
+    residual = np.full((4, 2), int(0.6 * ONE))
+    scales = np.full((4, 2), -32)
+    assert (coder.encode(scales, residual, 0.0, Tape()) == ONE).all()
+    assert (coder.encode(scales, residual, 1.0, Tape()) == 0).all()
+
+
+def test_tables_name_books_in_order() -> None:
+    books = single_table_book()
+    assert books.min() == 0
+    assert books.max() == BOOKS - 1
+    assert (np.diff(books) >= 0).all()
+
+
+def test_wrong_shapes_and_moved_zero_are_refused() -> None:
+    books = np.repeat(grid_codebook()[None], BOOKS, axis=0)
+    bits = np.ones((TABLES, SYMBOLS), dtype=np.float32)
+    with pytest.raises(ValueError, match="shape"):
+        Quantizer(books[:1], bits)
+    books[0, ZERO] = 1
+    with pytest.raises(ValueError, match="zero vector"):
+        Quantizer(books, bits)
+    assert GRID * GRID == CODEWORDS

@@ -1,0 +1,170 @@
+"""The trainer: learns, resumes, exports something that encodes, and refuses bad data in one line."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from support import maker, picture
+from vqcodec.cli import main
+from vqcodec.codec import Codec
+from vqcodec.registry import write_weights
+from vqcodec.training import checkpoints
+from vqcodec.training.data import DataError, load_pictures, random_crops
+from vqcodec.training.export import export
+from vqcodec.training.loop import Phase, Trainer, make_plan
+from vqcodec.training.losses import laplace_bits
+from vqcodec.training.network import rounding
+
+
+def pictures() -> list[torch.Tensor]:
+    return [torch.from_numpy(picture(200, 180, s)).permute(2, 0, 1).contiguous() for s in range(3)]
+
+
+def trainer(path: Path, plan: list[Phase]) -> Trainer:
+    return Trainer(pictures(), maker.TINY, plan, path, batch=2, crop_px=64)
+
+
+def test_laplace_bits_are_a_distribution() -> None:
+    grid = torch.arange(-400, 401).double()
+    for log2_scale in (-6.0, -2.0, 0.0, 3.0):
+        total = torch.exp2(-laplace_bits(grid, torch.full_like(grid, log2_scale))).sum()
+        assert abs(total - 1) < 1e-3
+
+
+def mean_loss(run: Trainer, phase: str) -> float:
+    """The loss over the same few batches whenever it is asked for."""
+    run.rng = np.random.default_rng(7)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        return float(np.mean([run.loss(phase)[0].item() for _ in range(8)]))
+
+
+def test_every_phase_lowers_its_loss_and_the_model_encodes(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run.safetensors", [])
+    run.start()
+    for name in ("prior", "joint", "vector"):
+        phase = Phase(name, 1.0)
+        before = mean_loss(run, name)
+        for step in range(50):
+            phase.seconds_done = step
+            run.train_step(phase)
+        assert mean_loss(run, name) < before
+    path = tmp_path / "model.safetensors"
+    write_weights(path, export(run.average, pictures(), crops=2), maker.TINY.to_dict())
+    codec = Codec(path)
+    pixels = picture(150, 140)
+    decoded = codec.decode_pixels(codec.encode_pixels(pixels, quality=100))
+    assert np.square(decoded.astype(float) - pixels).mean() < 400
+
+
+def test_codebooks_move_only_in_the_vector_phase(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run.safetensors", [])
+    run.start()
+    start = run.network.quantise.codebooks.detach().clone()
+    for step in range(3):
+        run.train_step(Phase("joint", 1.0, float(step)))
+    torch.testing.assert_close(run.network.quantise.codebooks.detach(), start)
+    for step in range(20):
+        run.train_step(Phase("vector", 1.0, float(step)))
+    assert (run.network.quantise.codebooks.detach() - start).abs().max() > 1e-4
+
+
+def test_a_run_resumes_where_it_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    first = trainer(path, [Phase("joint", 10.0)])
+    first.start()
+    for _ in range(4):
+        first.train_step(first.plan[0])
+    first.plan[0].seconds_done = 33.0
+    first.save()
+    second = trainer(path, [])
+    assert second.resume(*checkpoints.load(path), keep_plan=True) == []
+    assert second.plan == [Phase("joint", 10.0, 33.0)]
+    assert second.step == 4
+    for name, value in first.network.state_dict().items():
+        torch.testing.assert_close(second.network.state_dict()[name], value)
+    for (_, a), (_, b) in zip(first.network.named_parameters(), second.network.named_parameters(), strict=True):
+        if a in first.optimizer.state:
+            torch.testing.assert_close(second.optimizer.state[b]["exp_avg"], first.optimizer.state[a]["exp_avg"])
+
+
+def test_estimated_rate_is_the_same_whatever_the_memory_layout(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run.safetensors", [])
+    run.start()
+    x = random_crops(pictures(), 2, 64, np.random.default_rng(0))
+    with torch.no_grad():
+        _, a = run.network(x, torch.tensor([-2.0, -3.0]), rounding, noise=False)
+        _, b = run.network(
+            x.contiguous(memory_format=torch.channels_last), torch.tensor([-2.0, -3.0]), rounding, noise=False
+        )
+    torch.testing.assert_close(a.bits, b.bits, rtol=0.01, atol=1)
+
+
+def test_plans() -> None:
+    assert [p.name for p in make_plan(10, None)] == ["prior", "joint", "vector"]
+    assert sum(p.minutes for p in make_plan(10, ["joint", "vector"])) == pytest.approx(10)
+
+
+def test_folders_and_tar_shards(tmp_path: Path) -> None:
+    Image.fromarray(picture(120, 110)).save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"nonsense")
+    Image.new("RGB", (5, 5)).save(tmp_path / "small.png")
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        tar.add(tmp_path / "a.png", arcname="inside.png")
+    found = load_pictures([tmp_path])
+    assert [tuple(p.shape) for p in found] == [(3, 110, 120)] * 2
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "small", "not a tar"])
+def test_bad_data_is_one_line(kind: str, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    if kind == "not a tar":
+        source = tmp_path / "data.tar"
+        source.write_bytes(b"nonsense")
+    elif kind != "missing":
+        source.mkdir()
+    if kind == "small":
+        Image.new("RGB", (20, 20)).save(source / "a.png")
+    with pytest.raises(DataError):
+        load_pictures([source])
+    done = CliRunner().invoke(main, ["train", str(source), "--minutes", "1", "--out", str(tmp_path / "run")])
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+
+
+def test_checkpoints_that_are_none(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nonsense" * 9)
+    for path in (bad, tmp_path / "missing.safetensors", Path(__file__).parent / "fixtures" / "tiny.safetensors"):
+        with pytest.raises(checkpoints.CheckpointError):
+            checkpoints.load(path)
+
+
+def test_train_command_makes_a_model(tmp_path: Path) -> None:
+    for seed in range(2):
+        Image.fromarray(picture(200, 180, seed)).save(tmp_path / f"{seed}.png")
+    out = tmp_path / "run"
+    arguments = [
+        "train",
+        str(tmp_path),
+        "--minutes",
+        "0.02",
+        "--out",
+        str(out),
+        "--batch",
+        "1",
+        "--crop",
+        "64",
+        "--threads",
+        "1",
+    ]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert Codec(out / "model.safetensors").config.channels == 320
+    assert (out / "checkpoint.jsonl").read_text().count("\n") >= 3

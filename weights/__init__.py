@@ -1,0 +1,1 @@
+"""Shipped weights and their manifest; see README.md, the model card."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from support import TINY, picture
 from vqcodec.codec import Codec
+
+
+torch.set_num_threads(1)  # tiny pictures: a second thread only waits
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from .loop import Trainer, make_plan
 from .validate import format_rows, validate
 
 RESUMED_PHASES = ("joint", "vector")
+CROPS_PER_MINUTE = 20  # of training: how many crops the frequency tables are counted over
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def train_model(data: list[Path], options: RunOptions, dev: Path | None, say: Ca
         say(f"interrupted; go on with --resume {trainer.checkpoint}")
         raise
     weights = options.out / "model.safetensors"
-    tensors = export(trainer.average, pictures)
+    minutes = sum(p.minutes for p in trainer.plan)
+    crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), 400))
+    tensors = export(trainer.average, pictures, crops=crops)
     say(f"{weights}: model {write_weights(weights, tensors, config.to_dict()).hex()}")
     if dev is not None:
         say(format_rows(validate(trainer.average, load_pictures([dev]), vector=True)))

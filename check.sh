@@ -1,0 +1,11 @@
+#!/bin/sh
+# Everything that must pass: lint, format, types, tests. Installs into $VENV (default .venv) first.
+set -eu
+cd "$(dirname "$0")"
+VENV=${VENV:-.venv}
+[ -x "$VENV/bin/python" ] || python3 -m venv "$VENV"
+"$VENV/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]" --config-settings editable_mode=strict
+"$VENV/bin/ruff" check -q .
+"$VENV/bin/ruff" format -q --check .
+"$VENV/bin/mypy" --no-error-summary
+exec "$VENV/bin/python" -m pytest "$@"

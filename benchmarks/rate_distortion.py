@@ -29,7 +29,7 @@ from vqcodec.codec import Codec
 from .bd_rate import WINDOW_DB, bd_rate
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"}
-BUILT_IN = ("astronaut", "coffee", "chelsea", "rocket", "cat", "retina")
+BUILT_IN = ("astronaut", "coffee", "chelsea", "rocket", "retina")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def ours(model: str, qualities: Sequence[float], effort: int, rate_weight: float
     def encode(image: Image.Image, quality: float) -> bytes:
         return codec.encode_pixels(np.asarray(image), quality=quality, effort=effort, rate_weight=rate_weight)
 
-    settings = f"effort {effort}, verified, {torch.get_num_threads()} threads, model {codec.model_id.hex()}"
+    macs = sum(codec.macs_per_pixel().values()) / 1000
+    settings = f"effort {effort}, verified, {torch.get_num_threads()} threads, {macs:.1f} kMAC/px, model {codec.model_id.hex()}"
     return Method("vqcodec", settings, qualities, encode, codec.decode)
 
 

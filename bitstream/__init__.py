@@ -3,7 +3,7 @@
 The entropy coder is `vqbitstream.entropy`; it alone imports constriction, so that the trainer runs without it.
 """
 
-from .container import Section, pack, unpack
+from .container import Section, pack, read_bytes, unpack
 from .errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
 from .header import FORMAT_VERSION, MAGIC, Header, unpack_header
 from .limits import Limits
@@ -20,6 +20,7 @@ __all__ = [
     "UnsupportedError",
     "VQCError",
     "pack",
+    "read_bytes",
     "unpack",
     "unpack_header",
 ]

@@ -6,8 +6,9 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from .errors import CorruptError, TruncatedError
+from .errors import CorruptError, TruncatedError, VQCError
 from .header import HEADER_BYTES, Header, unpack_header
 from .limits import Limits
 
@@ -52,3 +53,15 @@ def unpack(data: bytes, limits: Limits) -> tuple[Header, list[Section]]:
     if position != len(data):
         raise CorruptError(f"{len(data) - position} bytes follow the last section")
     return header, sections
+
+
+def read_bytes(data: bytes | str | Path, limits: Limits) -> bytes:
+    """The bytes of a file given as such or as a path. Raises a VQCError."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    path = Path(data)
+    try:
+        limits.check_file(path.stat().st_size)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise VQCError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 
 import constriction
 import numpy as np
@@ -33,7 +34,7 @@ class FrequencyTables:
         self.counts = counts.astype(np.int64)
         self._models: dict[int, object] = {}
 
-    @property
+    @cached_property
     def bits(self) -> npt.NDArray[np.float32]:
         """Ideal code length of every symbol in every table. float32 [tables, symbols]"""
         totals = self.counts.sum(axis=1, keepdims=True)
@@ -91,9 +92,12 @@ class SectionWriter:
 
 
 class SectionReader:
-    """Hands out symbols batch by batch; `close` proves that the payload held exactly those."""
+    """Hands out symbols batch by batch; `close` proves that the payload held exactly those.
 
-    def __init__(self, payload: bytes, tables: FrequencyTables) -> None:
+    index_crc: what the file says is the CRC32 of the decoded symbols. Raises CorruptError for a payload that no coder writes.
+    """
+
+    def __init__(self, payload: bytes, tables: FrequencyTables, index_crc: int) -> None:
         if len(payload) % 4:
             raise CorruptError(f"entropy payload of {len(payload)} bytes is not a whole number of words")
         try:
@@ -101,7 +105,8 @@ class SectionReader:
         except ValueError:
             raise CorruptError("entropy payload does not end in a non-zero word") from None
         self._tables = tables
-        self.index_crc = 0
+        self._expected = index_crc
+        self._running = 0
 
     def read(self, tables: IntArray) -> npt.NDArray[np.int64]:
         """Symbols of the next batch, whose tables are given. [n] -> int64 [n]"""
@@ -109,12 +114,12 @@ class SectionReader:
         order, runs = _runs(tables)
         for table, begin, end in runs:
             symbols[order[begin:end]] = self._coder.decode(self._tables.model(table), end - begin)
-        self.index_crc = _checksum(symbols, self.index_crc)
+        self._running = _checksum(symbols, self._running)
         return symbols
 
-    def close(self, expected_crc: int) -> None:
+    def close(self) -> None:
         """Raises CorruptError unless every bit was used and the indices are those that were written."""
         if not self._coder.is_empty():
             raise CorruptError("entropy payload holds more than its symbols")
-        if self.index_crc != expected_crc:
-            raise CorruptError(f"decoded indices have checksum {self.index_crc:08x}, the file says {expected_crc:08x}")
+        if self._running != self._expected:
+            raise CorruptError(f"decoded indices have checksum {self._running:08x}, the file says {self._expected:08x}")

@@ -74,6 +74,8 @@ def unpack_header(data: bytes, limits: Limits) -> Header:
         raise UnsupportedError(f"reserved header flags are set ({flags:#04x})")
     if not width or not height or not layers:
         raise CorruptError(f"header holds an empty picture ({width}x{height}, {layers} layers)")
+    if quality and not 100 <= quality <= 10000:
+        raise CorruptError(f"quality {quality} is neither 0 nor in 100..10000")
     if not STEP_CODE_MIN <= step_code <= STEP_CODE_MAX:
         raise CorruptError(f"step code {step_code} is outside {STEP_CODE_MIN}..{STEP_CODE_MAX}")
     limits.check_size(width, height)

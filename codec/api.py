@@ -7,19 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import vqbitstream
 from PIL import Image
-from vqbitstream.errors import UnsupportedError, VQCError
+from vqbitstream.errors import UnsupportedError
 from vqbitstream.limits import Limits
 
 from . import registry
+from .image import Picture
 
 if TYPE_CHECKING:
     from .codec import Codec
-
-Picture = Image.Image | str | Path | npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class FileInfo:
 
 
 @lru_cache(maxsize=4)
-def _cached(name: str, device: str) -> Codec:
+def _cached(name: str, device: str, modified_ns: int) -> Codec:
     from .codec import Codec
 
     return Codec(name, device=device)
@@ -62,7 +59,10 @@ def load_model(name: str | Path = "default", *, device: str = "cpu") -> Codec:
     """
     if name == "default" and registry.manifest():
         name = registry.manifest()[0].name
-    return _cached(str(name), device)
+    path, _ = registry.find(name)
+    own = path == Path(name)
+    modified_ns = path.stat().st_mtime_ns if own and path.exists() else 0
+    return _cached(str(path.resolve()) if own else str(name), device, modified_ns)
 
 
 def encode(
@@ -76,8 +76,9 @@ def encode(
 ) -> bytes:
     """A picture -> the bytes of a .vqc file.
 
-    image: a PIL image, a path, or a uint8 array [H, W, 3] or [H, W]. quality: 1 (smallest) to 100 (finest), fractions
-    allowed. effort: 1 (fast) to 9. verify: decode the indices of the file before returning it.
+    image: a PIL image, a path, an open binary file, or a uint8 array [H, W, 3] or [H, W]. quality: 1 (smallest) to 100
+    (finest), fractions allowed. effort: 1 (nearest codeword) to 9; above 5 it buys nothing yet.
+    verify: decode the indices of the file before returning it.
 
     Raises ImageError for what is no picture or cannot be kept whole, LimitError for its size, ModelError for the model,
     ValueError for quality or effort out of range.
@@ -100,7 +101,7 @@ def decode(
 
     layers: decode only the first few layers, a coarser preview. Raises a VQCError for anything wrong with the file.
     """
-    raw = _read(data, limits)
+    raw = vqbitstream.read_bytes(data, limits)
     header = vqbitstream.unpack_header(raw, limits)
     name = registry.find_id(header.model_id)
     return load_model(name).decode(raw, layers=layers, limits=limits)
@@ -108,7 +109,7 @@ def decode(
 
 def info(data: bytes | str | Path) -> FileInfo:
     """What a file holds, from its header and section lengths: no torch, no weights. Checksums are verified. Raises a VQCError."""
-    raw = _read(data, Limits())
+    raw = vqbitstream.read_bytes(data, Limits())
     header, sections = vqbitstream.unpack(raw, Limits(max_pixels=1 << 62, max_side_px=1 << 32))
     try:
         model: str | None = registry.find_id(header.model_id)
@@ -127,14 +128,3 @@ def info(data: bytes | str | Path) -> FileInfo:
         file_bytes=len(raw),
         section_bytes=tuple(len(s.payload) for s in sections),
     )
-
-
-def _read(data: bytes | str | Path, limits: Limits) -> bytes:
-    if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
-    path = Path(data)
-    try:
-        limits.check_file(path.stat().st_size)
-        return path.read_bytes()
-    except OSError as error:
-        raise VQCError(f"{path}: {error.strerror}") from None

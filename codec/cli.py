@@ -17,7 +17,7 @@ PICTURE_SUFFIX = ".png"
 
 
 def _fail(message: str) -> None:
-    click.echo(f"vqcodec: {message}", err=True)
+    click.echo(f"vqcodec: {' '.join(message.split())}", err=True)
     sys.exit(1)
 
 
@@ -43,10 +43,16 @@ def _output(source: str, target: str | None, suffix: str, force: bool) -> str:
     if target is None:
         if source == "-":
             return "-"
+        if not Path(source).name:
+            raise ValueError(f"{source}: is a folder")
         target = str(Path(source).with_suffix(suffix))
     if target == "-":
         return target
     path = Path(target)
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent}: no such folder")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{target}: is no ordinary file; write to stdout with - instead")
     if source != "-" and path.exists() and Path(source).exists() and path.samefile(source):
         raise ValueError(f"{target}: output and input are the same file")
     if path.is_dir():
@@ -62,7 +68,7 @@ def _write(target: str, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    path = Path(target)
+    path = Path(target).resolve()  # a link stays a link: what it points to is replaced
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -92,7 +98,14 @@ def main() -> None:
 @click.option(
     "-q", "--quality", type=click.FloatRange(1, 100), default=50, show_default=True, help="1 smallest, 100 finest."
 )
-@click.option("-e", "--effort", type=click.IntRange(1, 9), default=5, show_default=True, help="1 fast, 9 thorough.")
+@click.option(
+    "-e",
+    "--effort",
+    type=click.IntRange(1, 9),
+    default=5,
+    show_default=True,
+    help="1 nearest codewords; above 5 it buys nothing yet.",
+)
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
@@ -104,19 +117,10 @@ def encode(
     def work() -> None:
         from io import BytesIO
 
-        from PIL import Image, UnidentifiedImageError
-
         from . import api
-        from .image import ImageError
 
         out = _output(source, target, ".vqc", force)
-        picture: Any = source
-        if source == "-":
-            try:
-                picture = Image.open(BytesIO(_read(source)))
-                picture.load()
-            except (UnidentifiedImageError, OSError, SyntaxError):
-                raise ImageError("standard input is not a picture that Pillow can read") from None
+        picture = BytesIO(_read(source)) if source == "-" else source
         data = api.encode(picture, quality=quality, effort=effort, model=model, verify=not no_verify)
         _write(out, data)
 
@@ -141,12 +145,13 @@ def decode(source: str, target: str | None, force: bool, layers: int | None, mod
 
         out = _output(source, target, PICTURE_SUFFIX, force)
         suffix = PICTURE_SUFFIX if out == "-" else Path(out).suffix.lower()
-        if suffix not in Image.registered_extensions():
+        kind = Image.registered_extensions().get(suffix)
+        if kind not in Image.SAVE:
             raise ValueError(f"{out}: Pillow writes no pictures with the suffix {suffix!r}")
         raw = _read(source)
         image = api.decode(raw, layers=layers) if model is None else api.load_model(model).decode(raw, layers=layers)
         buffer = BytesIO()
-        image.save(buffer, format=Image.registered_extensions()[suffix])
+        image.save(buffer, format=kind)
         _write(out, buffer.getvalue())
 
     _guard(work)

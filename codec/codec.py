@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +17,19 @@ from PIL import Image
 from torch import Tensor
 from vqbitstream import Header, Limits, Section
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
-from vqbitstream.errors import CorruptError, UnsupportedError
+from vqbitstream.errors import CorruptError, LimitError, UnsupportedError
 from vqbitstream.header import STEP_LOG2_FRACTION, STEP_LOG2_OFFSET
 
 from . import registry
-from .image import from_pixels, to_pixels
+from .image import Picture, from_pixels, to_pixels
 from .latent_coder import LatentCoder, latent_shape
-from .model import PATCH_PX, Analysis, ModelConfig, SideAnalysis, Synthesis, compand
+from .model import PATCH_PX, SIDE_FACTOR, Analysis, ModelConfig, SideAnalysis, Synthesis, compand
 from .prior import Prior
 from .quantizer import ONE, Quantizer
 
 Pixels = npt.NDArray[np.uint8]
+P = ParamSpec("P")
+R = TypeVar("R")
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
 EFFORT_RATE_WEIGHT = (0.0, 0.0, 0.25, 0.35, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)  # index: effort
 
@@ -39,6 +43,22 @@ class EncodeStats:
     file_bytes: int
 
 
+def _undisturbed(method: Callable[P, R]) -> Callable[P, R]:
+    """No gradients, no autocast from outside, and running out of memory as a LimitError."""
+
+    @wraps(method)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            try:
+                return method(*args, **kwargs)
+            except (MemoryError, RuntimeError) as error:
+                if isinstance(error, MemoryError) or "alloc" in str(error) or "out of memory" in str(error):
+                    raise LimitError("not enough memory for a picture of this size") from None
+                raise
+
+    return run
+
+
 class Codec:
     """A loaded model. Make one with `vqcodec.load_model`; it pickles as its name.
 
@@ -47,7 +67,15 @@ class Codec:
     """
 
     def __init__(self, name: str | Path = "default", *, device: str = "cpu", backend: str = "torch") -> None:
-        self.name, self.device, self.backend = str(name), torch.device(device), backend
+        if backend not in ("torch", "numpy"):
+            raise ValueError(f"backend must be torch or numpy, not {backend!r}")
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError):
+            raise ValueError(f"no device {device!r} here") from None
+        path, _ = registry.find(name)
+        self.name = str(path.resolve()) if path == Path(name) else str(name)
+        self.device, self.backend = torch.device(device), backend
         tensors, config = registry.load(name)
         try:
             self.config = ModelConfig.from_dict(config)
@@ -60,7 +88,9 @@ class Codec:
             self.prior = Prior(parts, self.config.groups, backend)
             self.latent_coder = LatentCoder(self.prior, Quantizer(tensors["quantizer.codebooks"], self.tables.bits))
             self._step_codes = tensors["encoder.step_codes"].astype(np.float64)
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            if self._step_codes.shape != (100,) or (np.diff(self._step_codes) > 0).any():
+                raise ValueError("encoder.step_codes must be 100 falling numbers")
+        except (KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
             raise registry.ModelError(f"{name}: not a sound weights file ({str(error).splitlines()[0]})") from None
         self.stats: EncodeStats | None = None
 
@@ -75,7 +105,7 @@ class Codec:
         }
         module.load_state_dict(state)
         layout: Any = torch.channels_last
-        module.to(self.device)
+        module.float().to(self.device)
         module.to(memory_format=layout)  # type: ignore[call-overload]
         return module.eval().requires_grad_(False)
 
@@ -87,7 +117,7 @@ class Codec:
 
     def encode(
         self,
-        image: Image.Image | str | Path | npt.NDArray[np.generic],
+        image: Picture,
         *,
         quality: float = 50,
         effort: int = 5,
@@ -97,11 +127,11 @@ class Codec:
         """See `vqcodec.encode`."""
         return self.encode_pixels(to_pixels(image, limits), quality=quality, effort=effort, verify=verify)
 
-    def decode(self, data: bytes, *, layers: int | None = None, limits: Limits = Limits()) -> Image.Image:  # noqa: B008
+    def decode(self, data: bytes | str | Path, *, layers: int | None = None, limits: Limits = Limits()) -> Image.Image:  # noqa: B008
         """See `vqcodec.decode`; the file must name this model."""
-        return from_pixels(self.decode_pixels(data, layers=layers, limits=limits))
+        return from_pixels(self.decode_pixels(vqbitstream.read_bytes(data, limits), layers=layers, limits=limits))
 
-    @torch.inference_mode()
+    @_undisturbed
     def encode_pixels(
         self,
         pixels: Pixels,
@@ -112,11 +142,11 @@ class Codec:
         rate_weight: float | None = None,
     ) -> bytes:
         """uint8 [H, W, 3] or [H, W] -> the bytes of a .vqc file. effort: 1 (fast) .. 9. rate_weight overrides effort's choice."""
-        if not 1 <= effort <= 9:
-            raise ValueError(f"effort must lie in 1..9, not {effort}")
+        if effort not in range(1, 10):
+            raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
         height, width = pixels.shape[:2]
         step_code = self.step_code(quality)
-        latent, side = self._analyse(pixels, step_code)
+        latent, side = self.analyse(pixels, step_code)
         single = height * width < SINGLE_SECTION_PIXELS
         layers = len(self.config.groups)
         writers = [SectionWriter(self.tables) for _ in range(1 if single else layers)]
@@ -129,18 +159,21 @@ class Codec:
         )  # fmt: skip
         sections = [Section(w.finish(), w.index_crc) for w in writers]
         data = vqbitstream.pack(header, sections)
-        if verify and not np.array_equal(self.decode_latent(data, Limits(max_pixels=height * width))[0], decoded):
+        if verify and not np.array_equal(
+            self.decode_latent(data, Limits(height * width, max(height, width), len(data)))[0], decoded
+        ):
             raise CorruptError("the file just written does not decode to what was encoded; please report this")
         self.stats = EncodeStats(
             sum(w.estimated_bits for w in writers), sum(len(s.payload) for s in sections), len(data)
         )
         return data
 
-    @torch.inference_mode()
+    @_undisturbed
     def decode_pixels(self, data: bytes, *, layers: int | None = None, limits: Limits = Limits()) -> Pixels:  # noqa: B008
         """Bytes of a .vqc file -> uint8 [H, W, 3] or [H, W]. layers: decode only the first few. Raises a VQCError."""
         latent, header = self.decode_latent(data, limits, layers)
-        return self._synthesise(latent, header)
+        shape = (header.height, header.width) if header.grey else (header.height, header.width, 3)
+        return self.synthesise(latent, header.step_code, shape)
 
     def decode_latent(
         self,
@@ -157,23 +190,28 @@ class Codec:
         if layers is not None and not 1 <= layers <= header.layers:
             raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
         count = header.layers if layers is None else layers
-        used = sections[: min(count, header.sections)]
-        readers = [SectionReader(s.payload, self.tables) for s in used]
-        sources = readers * count if header.single_section else readers
-        latent = self.latent_coder.decode(latent_shape(header.width, header.height), header.step_code, sources)
-        if not header.single_section or count == header.layers:
-            for reader, section in zip(readers, used, strict=True):
-                reader.close(section.index_crc)
+        shape = latent_shape(header.width, header.height)
+        if header.single_section:  # its one checksum covers all layers: proved first, then read again for a preview
+            reader = SectionReader(sections[0].payload, self.tables, sections[0].index_crc)
+            latent = self.latent_coder.decode(shape, header.step_code, [reader] * header.layers)
+            if count < header.layers:
+                reader = SectionReader(sections[0].payload, self.tables, sections[0].index_crc)
+                latent = self.latent_coder.decode(shape, header.step_code, [reader] * count, close=False)
+        else:
+            readers = [SectionReader(s.payload, self.tables, s.index_crc) for s in sections[:count]]
+            latent = self.latent_coder.decode(shape, header.step_code, readers)
         return latent, header
 
     def _log2_step(self, step_code: int) -> Tensor:
-        return torch.tensor([step_code / STEP_LOG2_FRACTION - STEP_LOG2_OFFSET], device=self.device)
+        return torch.tensor(
+            [step_code / STEP_LOG2_FRACTION - STEP_LOG2_OFFSET], dtype=torch.float32, device=self.device
+        )
 
-    def _analyse(self, pixels: Pixels, step_code: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def analyse(self, pixels: Pixels, step_code: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Latent rows [h*w, C] and side grid [rows, columns, channels], both int64 in 1/256."""
         height, width = pixels.shape[:2]
         planes = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-        x = torch.from_numpy(np.ascontiguousarray(planes)).to(self.device).permute(2, 0, 1)[None].float() / 255 - 0.5
+        x = torch.from_numpy(planes.astype(np.float32)).to(self.device).permute(2, 0, 1)[None] / 255 - 0.5
         x = F.pad(x, (0, -width % PATCH_PX, 0, -height % PATCH_PX), mode="replicate")
         log2_step = self._log2_step(step_code)
         latent = self.analysis(x.contiguous(memory_format=torch.channels_last), log2_step)
@@ -182,20 +220,34 @@ class Codec:
         rows = scaled.reshape(-1, scaled.shape[2]).cpu().numpy().astype(np.int64)
         return rows, torch.round(side * ONE)[0].permute(1, 2, 0).cpu().numpy().astype(np.int64)
 
-    def _synthesise(self, latent: npt.NDArray[np.int64], header: Header) -> Pixels:
-        rows, columns = latent_shape(header.width, header.height)
-        log2_step = self._log2_step(header.step_code)
-        y = (
-            torch.from_numpy(latent.astype(np.float32))
-            .to(self.device)
-            .reshape(1, rows, columns, -1)
-            .permute(0, 3, 1, 2)
-        )
-        picture = self.synthesis(y * (torch.exp2(log2_step) / ONE), log2_step)[0, :, : header.height, : header.width]
-        if header.grey:
+    def synthesise(self, latent: npt.NDArray[np.int64], step_code: int, shape: tuple[int, ...]) -> Pixels:
+        """Latent rows [h*w, C] in 1/256 step -> uint8 picture of the given shape, (H, W, 3) or (H, W)."""
+        height, width = shape[:2]
+        rows, columns = latent_shape(width, height)
+        log2_step = self._log2_step(step_code)
+        y = torch.from_numpy(latent.astype(np.float32)).to(self.device).reshape(1, rows, columns, -1)
+        y = y.permute(0, 3, 1, 2) * (torch.exp2(log2_step) / ONE)
+        picture = self.synthesis(y, log2_step)[0, :, :height, :width]
+        if len(shape) == 2:
             picture = picture.mean(0, keepdim=True)
         levels = ((picture + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray(levels[..., 0] if header.grey else levels)
+        return np.ascontiguousarray(levels.reshape(shape))
+
+    def macs_per_pixel(self) -> dict[str, float]:
+        """Multiply-accumulates per pixel to decode: the linear synthesis, its correction, the prior."""
+        area = PATCH_PX**2
+        linear = self.synthesis.linear.weight.numel() / area
+        fine = sum(
+            m.weight.numel() for m in (*self.synthesis.blocks.modules(), self.synthesis.out) if hasattr(m, "weight")
+        )
+        correction = self.synthesis.first.weight.numel() / area + 4 * fine / area
+        prior = 0.0
+        for name, macs in self.prior.macs.items():
+            positions = 1 / SIDE_FACTOR**2 if name == "side_up" else 0 if name == "start_step" else 1
+            if name.startswith("refine_half") and name.endswith("mix"):
+                positions = 0.5
+            prior += macs * positions / area
+        return {"linear synthesis": linear, "synthesis correction": correction, "prior": prior}
 
 
 def _make(name: str, device: str, backend: str) -> Codec:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from vqbitstream.errors import LimitError, VQCError
 from vqbitstream.limits import Limits
 
 Pixels = npt.NDArray[np.uint8]
+Picture = Image.Image | str | Path | IO[bytes] | npt.NDArray[np.generic]
 _DIRECT = {"RGB", "L", "P", "1", "YCbCr"}
 
 
@@ -19,43 +21,55 @@ class ImageError(VQCError):
     """The input is no picture that we can read."""
 
 
-def to_pixels(image: Image.Image | str | Path | npt.NDArray[np.generic], limits: Limits) -> Pixels:
-    """A PIL image, a path or a uint8 array [H, W, 3] or [H, W] -> uint8 [H, W, 3] or, where the picture is grey, [H, W].
+def to_pixels(image: Picture, limits: Limits) -> Pixels:
+    """A PIL image, a path, an open binary file or a uint8 array [H, W, 3] or [H, W]
+    -> uint8 [H, W, 3] or, where the picture is grey, [H, W].
 
-    Raises ImageError for what cannot be read or would lose something (alpha, more than 8 bits), LimitError for its size.
+    EXIF orientation is applied; of an animation the first frame is taken, with a warning. Raises ImageError for what cannot be
+    read or would lose something (alpha, more than 8 bits), LimitError for its size.
     """
     if isinstance(image, np.ndarray):
         return _check_array(image, limits)
-    if not isinstance(image, Image.Image):
-        return _open(Path(image), limits)
-    limits.check_size(*image.size)
-    if min(image.size) < 1:
-        raise ImageError("the picture has no pixels")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        raise ImageError("pictures with transparency are not supported yet; flatten it first")
-    if image.mode not in _DIRECT:
-        raise ImageError(f"pictures of mode {image.mode} are not supported yet; convert it to RGB or L first")
-    grey = image.mode in ("L", "1")
-    return np.array(image.convert("L" if grey else "RGB"))
-
-
-def _open(path: Path, limits: Limits) -> Pixels:
+    if isinstance(image, Image.Image):
+        return _from_pil(image, limits, "the picture")
+    name = str(image) if isinstance(image, str | Path) else "standard input"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked instead
-            with Image.open(path) as image:
-                limits.check_size(*image.size)
-                image.load()
-                return to_pixels(image, limits)
+            opened = Image.open(image)
     except UnidentifiedImageError:
-        raise ImageError(f"{path}: not a picture that Pillow can read") from None
+        raise ImageError(f"{name}: not a picture that Pillow can read") from None
     except Image.DecompressionBombError:
-        raise LimitError(f"{path}: more pixels than the limit of {limits.max_pixels}") from None
-    except VQCError as error:
-        raise type(error)(f"{path}: {error}") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"{path}: {reason}") from None
+        raise LimitError(f"{name}: more pixels than Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS") from None
+    except Exception as error:
+        raise ImageError(f"{name}: {_reason(error)}") from None
+    with opened:
+        return _from_pil(opened, limits, name)
+
+
+def _from_pil(image: Image.Image, limits: Limits, name: str) -> Pixels:
+    try:
+        limits.check_size(*image.size)
+    except LimitError as error:
+        raise LimitError(f"{name}: {error}") from None
+    if min(image.size) < 1:
+        raise ImageError(f"{name} has no pixels")
+    try:
+        if getattr(image, "n_frames", 1) > 1:
+            warnings.warn(f"{name} is animated: only its first frame is kept", stacklevel=4)
+        image.load()
+        turned = ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow's readers raise almost anything on damaged files
+        raise ImageError(f"{name}: {_reason(error)}") from None
+    if turned.has_transparency_data:
+        raise ImageError(f"{name}: transparency is not supported yet; flatten it first")
+    if turned.mode not in _DIRECT:
+        raise ImageError(f"{name}: mode {turned.mode} is not supported yet; convert it to RGB or L first")
+    return np.array(turned.convert("L" if turned.mode in ("L", "1") else "RGB"))
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 def _check_array(array: npt.NDArray[np.generic], limits: Limits) -> Pixels:

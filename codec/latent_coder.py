@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .prior import SIDE_FACTOR, Prior, PriorState
-from .quantizer import Quantizer, Sink, Source
+from .quantizer import Quantizer, SectionSource, Sink, Source
 
 Ints = npt.NDArray[np.int64]
 Code = Callable[[Ints, Ints, Ints], Ints]  # positions [n], means and log2-scales [n, channels] -> decoded latent
@@ -71,10 +71,13 @@ class LatentCoder:
             begin += channels
         return decoded
 
-    def decode(self, shape: tuple[int, int], step_code: int, sources: Sequence[Source]) -> Ints:
+    def decode(
+        self, shape: tuple[int, int], step_code: int, sources: Sequence[SectionSource], *, close: bool = True
+    ) -> Ints:
         """Read the symbols of as many groups as there are sources. Returns the latent [h*w, C].
 
-        Groups without a source are filled with their predicted means.
+        Groups without a source are filled with their predicted means. A source is closed after its last group, so that a bad
+        file is found out before the next one is decoded. Raises CorruptError.
         """
         height, width = shape
         side_shape = (-(-height // SIDE_FACTOR), -(-width // SIDE_FACTOR), self.prior.side_channels)
@@ -91,6 +94,8 @@ class LatentCoder:
                 return mean + self.quantizer.decode(_pairs(log2_scale), source).reshape(mean.shape)
 
             decoded.append(self._group(group, state, shape, code))
+            if close and source is not None and (group + 1 >= len(sources) or sources[group + 1] is not source):
+                sources[group].close()
         return np.concatenate(decoded, axis=1)
 
     def _group(self, group: int, state: PriorState, shape: tuple[int, int], code: Code) -> Ints:

@@ -37,7 +37,6 @@ class ModelConfig:
     analysis_coarse: int = 192  # analysis correction, stride 16
     synthesis_width: int = 96  # synthesis correction, stride 8
     synthesis_blocks: int = 1
-    codebooks: int = 6
 
     def __post_init__(self) -> None:
         if any(g < 2 or g % 2 for g in (*self.groups, self.side_channels)):

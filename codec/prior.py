@@ -10,6 +10,7 @@ Rows are latent positions, row by row: an array [h*w, channels]. Units: means in
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ EXACT_LIMIT = 1 << 24
 MEAN_LOG2 = 6  # heads give means in 1/64 sigma
 COMPAND_LOG2, COMPAND_LIMIT = 6, 457  # the compander's input is in 1/64 sigma, and saturates there
 LOG2_SCALE_MIN, LOG2_SCALE_MAX = -192, 288
+SIGMA_LOG2_MAX = 8 * 32  # |log2(sigma)| in 1/32 octave: keeps scale_by_power in its exact range
 CHUNK_ROWS = 1 << 15
 
 # 2^(i/4096) in 20 fractional bits; no entry is near a tie, so any correct pow gives these integers (tested)
@@ -64,11 +66,15 @@ class Layer:
 
     def check(self, name: str) -> None:
         """Raises ValueError unless every partial sum stays exact in float32."""
-        half = np.int64(1) << np.maximum(self.shift - 1, 0)
+        half = (np.int64(1) << np.clip(self.shift, 0, 20)) >> 1
         reach = np.abs(self.weight).sum(0) * MAX_ACTIVATION + np.abs(self.bias) + half
         if np.abs(self.weight).max() > MAX_WEIGHT or len(self.weight) > MAX_FAN_IN:
             raise ValueError(f"prior layer {name}: |weight| > {MAX_WEIGHT} or fan-in {len(self.weight)} > {MAX_FAN_IN}")
-        if reach.max() >= EXACT_LIMIT or self.shift.min() < 0 or self.shift.max() > 20:
+        if self.bias.shape != self.shift.shape or self.bias.shape != (self.weight.shape[1],):
+            raise ValueError(f"prior layer {name}: weight, bias and shift do not belong together")
+        if self.shift.min() < 0 or self.shift.max() > 20:
+            raise ValueError(f"prior layer {name}: a shift is outside 0..20")
+        if reach.max() >= EXACT_LIMIT:
             raise ValueError(f"prior layer {name}: sums may reach {reach.max()}, float32 is exact below {EXACT_LIMIT}")
 
 
@@ -124,11 +130,12 @@ class _TorchOps:
 
     def layer(self, layer: Layer) -> Any:
         half = (np.int64(1) << layer.shift) >> 1
-        return self.array(layer.weight), self.array(layer.bias + half), self.array(np.exp2(-layer.shift.astype(float)))
+        return self.array(layer.weight), self.array(layer.bias + half), self.array(np.ldexp(1.0, -layer.shift))
 
     def apply(self, x: Any, prepared: Any) -> Any:
         weight, bias, unit = prepared
-        return self._torch.matmul(x, weight).add_(bias).mul_(unit).floor_()
+        with self._torch.autocast("cpu", enabled=False):  # whatever the caller has switched on
+            return self._torch.matmul(x, weight).add_(bias).mul_(unit).floor_()
 
     def cat(self, parts: list[Any]) -> Any:
         return self._torch.cat(parts, 1)
@@ -143,7 +150,7 @@ class _TorchOps:
         return row.expand(rows, -1)
 
     def zeros(self, rows: int, columns: int) -> Any:
-        return self._torch.zeros(rows, columns)
+        return self._torch.zeros(rows, columns, dtype=self._torch.float32, device="cpu")
 
     def index(self, values: Ints) -> Any:
         return self._torch.from_numpy(values)
@@ -151,6 +158,18 @@ class _TorchOps:
 
 def _clamp(x: Any) -> Any:
     return x.clip(-MAX_ACTIVATION, MAX_ACTIVATION)
+
+
+def _agree(ops: Any, reference: Any, layers: Mapping[str, Layer]) -> bool:
+    """The self-test at load: every layer on the largest activations there can be, signs at random."""
+    rng = np.random.default_rng(0)
+    for layer in layers.values():
+        x = rng.choice([-MAX_ACTIVATION, MAX_ACTIVATION], (4, len(layer.weight))).astype(np.int64)
+        x[0] = MAX_ACTIVATION * np.where(layer.weight[:, 0] < 0, -1, 1)  # the first output's largest sum
+        said = [o.numpy(o.apply(o.array(x), o.layer(layer))) for o in (ops, reference)]
+        if not np.array_equal(*said):
+            return False
+    return True
 
 
 @dataclass
@@ -168,27 +187,55 @@ class Prior:
 
     tensors: for every layer `NAME.weight` (int8 [fan_in, outputs]), `NAME.bias` (int32), `NAME.shift` (uint8), besides
     `sigma_log2` (int16 [C], 1/32 octave) and `side_log2_scale` (int16 [7, side channels], 1/32 octave).
-    groups: channels of each layer, coarse to fine. backend: "torch" or "numpy". Raises ValueError where a bound fails.
+    groups: channels of each layer, coarse to fine. backend: "torch" or "numpy"; a self-test falls back to the latter, with a
+    warning, where float32 matrix products are not what IEEE 754 says. Raises ValueError where a bound fails.
     """
 
     def __init__(
         self, tensors: Mapping[str, npt.NDArray[Any]], groups: tuple[int, ...], backend: str = "torch"
     ) -> None:
         self.groups = groups
-        self._ops: Any = _TorchOps() if backend == "torch" else _NumpyOps()
-        self._layers: dict[str, Any] = {}
-        self.macs: dict[str, int] = {}
+        layers: dict[str, Layer] = {}
         for key in tensors:
             if key.endswith(".weight"):
                 name = key.removesuffix(".weight")
-                layer = Layer(*(tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")))
-                layer.check(name)
-                self._layers[name] = self._ops.layer(layer)
-                self.macs[name] = layer.weight.size
+                parts = (tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
+                layers[name] = Layer(*parts)
+                layers[name].check(name)
+        self.macs = {name: int(layer.weight.size) for name, layer in layers.items()}
+        self._ops: Any = _TorchOps() if backend == "torch" else _NumpyOps()
+        if backend == "torch" and not _agree(self._ops, _NumpyOps(), layers):
+            warnings.warn("float32 arithmetic is not exact on this machine; using int64, which is slow", stacklevel=2)
+            self._ops = _NumpyOps()
+        self._layers = {name: self._ops.layer(layer) for name, layer in layers.items()}
         self._sigma_log2 = tensors["sigma_log2"].astype(np.int64)
         self._side_log2_scale = tensors["side_log2_scale"].astype(np.int64)
         self.side_channels = self._side_log2_scale.shape[1]
         self._starts = np.cumsum([0, *groups])
+        self._check_shapes(layers)
+
+    def _check_shapes(self, layers: Mapping[str, Layer]) -> None:
+        """Raises ValueError unless there is every layer, and each fits its neighbours."""
+        shapes = {name: layer.weight.shape for name, layer in layers.items()}
+        state = shapes["start_step"][1]
+        expected = {"start_step": (STEP_KNOTS, state), "start": (9 * shapes["side_up"][1] // SIDE_FACTOR**2, state)}
+        expected["side_up"] = (self.side_channels, shapes["side_up"][1])
+        for group, channels in enumerate(self.groups):
+            hidden = shapes[f"heads.{group}.hidden"][1]
+            expected |= {
+                f"heads.{group}.hidden": (state + STEP_KNOTS, hidden),
+                f"heads.{group}.out": (hidden, 2 * channels),
+            }
+            for kind in ("refine_half", "refine_full")[: 1 if group == len(self.groups) - 1 else 2]:
+                width = shapes[f"{kind}.{group}.reduce"][1]
+                expected[f"{kind}.{group}.reduce"] = (channels + state, width)
+                expected[f"{kind}.{group}.mix"] = (9 * width, state)
+        if shapes != expected or shapes["side_up"][1] % SIDE_FACTOR**2:
+            raise ValueError("the prior's layers do not fit together")
+        if self._sigma_log2.shape != (sum(self.groups),) or np.abs(self._sigma_log2).max() > SIGMA_LOG2_MAX:
+            raise ValueError("the prior's sigmas do not fit its groups, or are out of range")
+        if self._side_log2_scale.shape[0] != STEP_KNOTS or self.side_channels % 2:
+            raise ValueError("the prior's side scales have the wrong shape")
 
     def _apply(self, name: str, x: Any) -> Any:
         return self._ops.apply(x, self._layers[name])

@@ -55,6 +55,10 @@ class Source(Protocol):
     def read(self, tables: Ints) -> Ints: ...
 
 
+class SectionSource(Source, Protocol):
+    def close(self) -> None: ...
+
+
 class Sink(Protocol):
     def write(self, tables: Ints, symbols: Ints) -> None: ...
 

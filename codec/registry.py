@@ -22,6 +22,9 @@ from vqbitstream.errors import UnsupportedError, VQCError
 
 Arrays = dict[str, npt.NDArray[Any]]
 ENCODER_PREFIXES = ("analysis.", "side_analysis.", "encoder.")
+DECODER_SIZES = (
+    "groups", "side_channels", "side_up", "state", "reduce", "hidden", "synthesis_width", "synthesis_blocks",
+)  # fmt: skip
 
 
 class ModelError(VQCError):
@@ -40,8 +43,9 @@ class ModelEntry:
 
 
 def model_id(tensors: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> bytes:
-    """Id of a model: 8 bytes. Hashes the decoder's tensors by name, dtype, shape and little-endian contents, and the config."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    """Id of a model, 8 bytes: the decoder's sizes, and its tensors by name, dtype, shape and little-endian contents, hashed."""
+    sizes = {k: config[k] for k in DECODER_SIZES}
+    digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode())
     for name in sorted(tensors):
         if not name.startswith(ENCODER_PREFIXES):
             array = tensors[name]
@@ -54,8 +58,11 @@ def model_id(tensors: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any])
 @lru_cache(maxsize=1)
 def manifest() -> tuple[ModelEntry, ...]:
     """The shipped models, the default first."""
-    text = files("vqcodec.weights").joinpath("manifest.json").read_text()
-    return tuple(ModelEntry(**entry) for entry in json.loads(text)["models"])
+    try:
+        text = files("vqcodec.weights").joinpath("manifest.json").read_text()
+        return tuple(ModelEntry(**entry) for entry in json.loads(text)["models"])
+    except (OSError, ValueError, KeyError, TypeError, ModuleNotFoundError) as error:
+        raise ModelError(f"the manifest of shipped models cannot be read ({error})") from None
 
 
 def write_weights(path: Path, tensors: Arrays, config: Mapping[str, Any]) -> bytes:
@@ -79,7 +86,7 @@ def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
             return {k: file.get_tensor(k) for k in file.keys()}, json.loads(config)  # noqa: SIM118
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path}: not a readable weights file ({error})") from None
 
 

@@ -10,7 +10,6 @@ from PIL import Image
 from support import TINY, picture
 from vqcodec.codec import Codec
 
-
 torch.set_num_threads(1)  # tiny pictures: a second thread only waits
 
 

@@ -51,6 +51,7 @@ def test_header_round_trip() -> None:
         ({"width": 0}, CorruptError),
         ({"layers": 0}, CorruptError),
         ({"step_code": 1}, CorruptError),
+        ({"quality_centi": 65535}, CorruptError),
         ({"width": 1 << 31, "height": 1 << 31}, LimitError),
         ({"width": 60000, "height": 60000}, LimitError),
     ],
@@ -97,10 +98,10 @@ def test_entropy_round_trip_and_estimate() -> None:
     batches, writer = coded(4000)
     payload = writer.finish()
     assert abs(8 * len(payload) - writer.estimated_bits) < 0.001 * writer.estimated_bits + 64
-    reader = SectionReader(payload, tables())
+    reader = SectionReader(payload, tables(), writer.index_crc)
     for which, symbols in batches:
         np.testing.assert_array_equal(reader.read(which), symbols)
-    reader.close(writer.index_crc)
+    reader.close()
 
 
 def test_entropy_words_are_pinned() -> None:
@@ -114,26 +115,69 @@ def test_entropy_words_are_pinned() -> None:
 def test_a_stream_with_symbols_left_or_wrong_checksum_is_an_error() -> None:
     batches, writer = coded()
     payload = writer.finish()
-    reader = SectionReader(payload, tables())
+    reader = SectionReader(payload, tables(), writer.index_crc)
     reader.read(batches[0][0][:100])
     with pytest.raises(CorruptError, match="more than its symbols"):
-        reader.close(writer.index_crc)
-    reader = SectionReader(payload, tables())
+        reader.close()
+    reader = SectionReader(payload, tables(), writer.index_crc ^ 1)
     for which, _ in batches:
         reader.read(which)
     with pytest.raises(CorruptError, match="checksum"):
-        reader.close(writer.index_crc ^ 1)
+        reader.close()
 
 
 @pytest.mark.parametrize("payload", [b"abc", b"\0\0\0\0"])
 def test_payload_that_no_coder_writes(payload: bytes) -> None:
     with pytest.raises(CorruptError):
-        SectionReader(payload, tables())
+        SectionReader(payload, tables(), 0)
 
 
 def test_tables_must_be_positive() -> None:
     with pytest.raises(ValueError, match="positive"):
         FrequencyTables(np.array([[1, 0]]))
+
+
+def test_hostile_files_with_sound_checksums_reach_the_decoder_and_raise_only_ours(codec) -> None:  # type: ignore[no-untyped-def]
+    """Payload, lengths and header values are changed and every checksum is made right again."""
+    header, sections = vqbitstream.unpack((FIXTURES / "rgb.vqc").read_bytes(), Limits())
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        payload = bytearray(sections[0].payload)
+        for _ in range(rng.integers(1, 6)):
+            payload[rng.integers(len(payload))] = rng.integers(256)
+        changes = (
+            {"width": int(rng.integers(1, 200)), "step_code": int(rng.integers(8192, 40961))}
+            if rng.random() < 0.5
+            else {}
+        )
+        cut = bytes(payload[: rng.integers(0, len(payload) // 4 + 1) * 4])
+        data = vqbitstream.pack(dataclasses.replace(header, **changes), [Section(cut, sections[0].index_crc)])
+        for layers in (None, 1):
+            with pytest.raises(CorruptError):
+                codec.decode_pixels(data, layers=layers)
+
+
+def test_format_document_agrees_with_the_code() -> None:
+    """FORMAT.md's tables give the sizes of the structs, in order."""
+    import re
+    import struct
+    from pathlib import Path
+
+    from vqbitstream import container, header
+
+    text = (Path(__file__).parent.parent / "FORMAT.md").read_text()
+
+    def sizes(section: str) -> list[int]:
+        body = text.split(f"## {section}\n")[1].split("\n## ")[0]
+        return [int(n) for n in re.findall(r"^\| (\d+) \|", body, re.M)]
+
+    def of(layout: struct.Struct) -> list[int]:
+        return [struct.calcsize("<" + item) for item in re.findall(r"\d*[a-zA-Z]", layout.format)]
+
+    assert sizes("Header") == [len(header.MAGIC), 1, *of(header._FIXED), 4]
+    assert sizes("Sections") == of(container._SECTION)
+    assert f"{header.HEADER_BYTES} bytes" in text
+    assert header.MAGIC.hex(" ") in text
 
 
 def test_golden_files_are_whole() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,16 @@ def test_wrong_input_is_one_line_and_leaves_nothing(kind: str, photo: Path, tmp_
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("kind", ["png", "cut", "flipped", "appended", "unknown model"])
+DAMAGE = {
+    "png": "not a .vqc file",
+    "cut": "ends inside section",
+    "flipped": "checksum",
+    "appended": "follow the last section",
+    "unknown model": "not installed",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
 def test_bad_files_are_one_line_and_leave_nothing(kind: str, photo: Path, tmp_path: Path) -> None:
     data = bytearray((FIXTURES / "rgb.vqc").read_bytes())
     if kind == "png":
@@ -101,10 +111,29 @@ def test_bad_files_are_one_line_and_leave_nothing(kind: str, photo: Path, tmp_pa
     file = tmp_path / "bad.vqc"
     file.write_bytes(data)
     before = sorted(tmp_path.iterdir())
-    done = run("decode", file, tmp_path / "out.png")
+    model = [] if kind == "unknown model" else ["-m", TINY]
+    done = run("decode", file, tmp_path / "out.png", *model)
     assert done.exit_code == 1
+    assert DAMAGE[kind] in done.stderr
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("target", ["fifo", "no/out.png", "out.psd"])
+def test_outputs_that_cannot_be(target: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    done = run("decode", FIXTURES / "rgb.vqc", tmp_path / target, "-f", "-m", TINY)
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.png").touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "real.png")
+    assert run("decode", FIXTURES / "rgb.vqc", tmp_path / "link.png", "-f", "-m", TINY).exit_code == 0
+    assert (tmp_path / "link.png").is_symlink()
+    assert Image.open(tmp_path / "real.png").size == (150, 90)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import vqcodec
 from PIL import Image
 from support import FIXTURES, TINY, golden, picture
 from vqcodec.codec import Codec
 from vqcodec.image import to_pixels
-from vqcodec.registry import find_id, manifest
+from vqcodec.registry import find_id, manifest, model_id, read_weights, write_weights
 
 SIZES = [(1, 1), (1, 50), (50, 1), (15, 17), (16, 16), (64, 64), (65, 130), (200, 129), (330, 240)]
 
@@ -53,6 +56,20 @@ def test_layers_are_previews(codec: Codec) -> None:
             codec.decode_pixels(data, layers=4)
 
 
+def test_ambient_autocast_and_default_dtype_change_nothing(codec: Codec) -> None:
+    pixels = picture(90, 80)
+    data, decoded = codec.encode_pixels(pixels), codec.decode_pixels(codec.encode_pixels(pixels))
+    for dtype in (torch.float16, torch.bfloat16):
+        with torch.autocast("cpu", dtype=dtype):
+            assert codec.encode_pixels(pixels) == data
+            np.testing.assert_array_equal(codec.decode_pixels(data), decoded)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(Codec(TINY).decode_pixels(data), decoded)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("backend", ["torch", "numpy"])
 def test_golden_files_decode_to_the_same_latent(backend: str) -> None:
     import hashlib
@@ -89,6 +106,49 @@ def test_estimate_matches_bytes(codec: Codec) -> None:
 def test_what_cannot_be_kept_whole_is_refused(bad: object) -> None:
     with pytest.raises(vqcodec.ImageError):
         to_pixels(bad, vqcodec.Limits())  # type: ignore[arg-type]
+
+
+def test_palette_with_transparency_is_refused_and_orientation_applied(tmp_path: Path) -> None:
+    palette = Image.new("RGBA", (8, 8), (1, 2, 3, 9)).quantize(4)
+    palette.info["transparency"] = 0
+    with pytest.raises(vqcodec.ImageError, match="transparency"):
+        to_pixels(palette, vqcodec.Limits())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(40, 30)).save(tmp_path / "turned.jpg", exif=exif)
+    assert to_pixels(tmp_path / "turned.jpg", vqcodec.Limits()).shape == (40, 30, 3)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda t: t.pop("prior.heads.0.hidden.weight"),
+        lambda t: t.update({"prior.sigma_log2": t["prior.sigma_log2"][:3]}),
+        lambda t: t.update({"prior.heads.0.hidden.bias": t["prior.heads.0.hidden.bias"][:1]}),
+        lambda t: t.update({"encoder.step_codes": t["encoder.step_codes"][:5]}),
+        lambda t: t.update({"quantizer.counts": t["quantizer.counts"] * 0}),
+    ],
+)
+def test_unsound_weights_are_refused_at_load(damage: Callable[[dict[str, object]], object], tmp_path: Path) -> None:
+    tensors, config = read_weights(TINY)
+    damage(tensors)  # type: ignore[arg-type]
+    write_weights(tmp_path / "bad.safetensors", tensors, config)
+    with pytest.raises(vqcodec.ModelError, match="not a sound weights file"):
+        Codec(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("options", [{"device": "nonsense"}, {"backend": "nonsense"}])
+def test_unknown_device_or_backend(options: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        Codec(TINY, **options)  # type: ignore[arg-type]
+
+
+def test_the_encoder_may_change_under_a_model_id() -> None:
+    tensors, config = read_weights(TINY)
+    wider = config | {"analysis_fine": 77}
+    assert model_id(tensors, wider) == model_id(tensors, config)
+    tensors["synthesis.out.bias"] = tensors["synthesis.out.bias"] + 1
+    assert model_id(tensors, config) != model_id(read_weights(TINY)[0], config)
 
 
 def test_too_many_pixels_are_refused() -> None:

@@ -1,4 +1,5 @@
-"""The golden files decode to the same indices on every kind of machine that can be emulated here."""
+"""The golden files decode to the same indices on every kind of machine that can be emulated here, and so do layers as large
+and sums as high as the bounds allow."""
 
 from __future__ import annotations
 
@@ -19,6 +20,17 @@ torch.backends.mkldnn.enabled = mkldnn == "1"
 from pathlib import Path
 from vqcodec.codec import Codec
 codec = Codec(tiny)
+import numpy as np
+from vqcodec.prior import Layer, _NumpyOps, _TorchOps
+rng = np.random.default_rng(0)
+x, w = rng.choice([-127, 127], (2048, 1040)), rng.choice([-127, 127], (1040, 160))
+x[0], w[:, 0] = 127, 127
+zeros = np.zeros(160, dtype=np.int64)
+layer = Layer(w, zeros + 77, zeros + 1)
+layer.check("largest")
+for n in (1, 2, 3, 5, 17, 2048):
+    said = [o.numpy(o.apply(o.array(x[:n]), o.layer(layer))) for o in (_TorchOps(), _NumpyOps())]
+    assert (said[0] == said[1]).all(), n
 if channels_last == "0":
     codec.synthesis.to(memory_format=torch.contiguous_format)
 out = {}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import TINY
 from vqcodec.model import ModelConfig
-from vqcodec.prior import COMPAND, EXP2, MAX_ACTIVATION, Layer, Prior, scale_by_power
+from vqcodec.prior import COMPAND, EXP2, MAX_ACTIVATION, Layer, Prior, _TorchOps, scale_by_power
 from vqcodec.registry import read_weights
 from vqcodec.training.export import export_prior
 from vqcodec.training.network import Network
@@ -106,6 +106,20 @@ def test_unsound_weights_are_refused_at_load() -> None:
     parts["heads.0.out.bias"] = parts["heads.0.out.bias"] + (1 << 24)
     with pytest.raises(ValueError, match=r"heads\.0\.out"):
         Prior(parts, tuple(config["groups"]))
+
+
+def test_inexact_arithmetic_falls_back_to_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose matrix products keep fewer bits is found out at load, and decodes all the same."""
+    tensors, config = read_weights(TINY)
+    parts = {k.removeprefix("prior."): v for k, v in tensors.items() if k.startswith("prior.")}
+    groups = tuple(config["groups"])
+    expected = walk(Prior(parts, groups), 20000)
+    exact = _TorchOps.apply
+    monkeypatch.setattr(_TorchOps, "apply", lambda self, x, layer: exact(self, x * (1 - 2**-10), layer))
+    with pytest.warns(UserWarning, match="not exact"):
+        prior = Prior(parts, groups)
+    for a, b in zip(expected, walk(prior, 20000), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_power_table_is_far_from_ties() -> None:

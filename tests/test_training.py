@@ -167,4 +167,4 @@ def test_train_command_makes_a_model(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert Codec(out / "model.safetensors").config.channels == 320
-    assert (out / "checkpoint.jsonl").read_text().count("\n") >= 3
+    assert (out / "log.jsonl").read_text().count("\n") >= 3

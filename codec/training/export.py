@@ -140,6 +140,7 @@ def step_codes(
 def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, rate_weight: float = 0.5) -> Arrays:
     """Every tensor of a weights file (see `vqcodec.registry`)."""
     network = network.eval()
+    network.quantise.refresh()
     prior = export_prior(network)
     codebooks, counts = calibrate(
         network, Prior(prior, network.config.groups), pictures, crops=crops, rate_weight=rate_weight

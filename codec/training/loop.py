@@ -83,7 +83,7 @@ class Trainer:
         self.network = Network(config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = self._optimizer()
-        self.step, self.history = 0, [asdict(p) for p in plan]
+        self.step = 0
         self.cache: Tensor | None = None
         self.say: Callable[[dict[str, Any]], None] = lambda _: None
 
@@ -185,9 +185,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.network.parameters()), min(1 - EMA_DECAY, 1.0)
-            )
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - EMA_DECAY)
+            for own, other in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                own.copy_(other)
         return logged
 
     def run(self) -> None:
@@ -224,7 +224,7 @@ class Trainer:
         self.save()
 
     def _log(self, record: dict[str, Any]) -> None:
-        with self.checkpoint.with_suffix(".jsonl").open("a") as file:
+        with self.checkpoint.with_name("log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         self.say(record)
 

@@ -49,6 +49,8 @@ def train_model(data: list[Path], options: RunOptions, dev: Path | None, say: Ca
         raise ValueError(f"the crop must be a multiple of 64 pixels, not {options.crop}")
     if options.minutes is None and options.resume is None:
         raise ValueError("say how long: --minutes N, or --resume a checkpoint whose plan is not done")
+    if options.phases and options.minutes is None:
+        raise ValueError("--phase starts a new plan: say how long with --minutes")
     if options.device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"no device {options.device!r} here")
     if options.threads:
@@ -57,13 +59,16 @@ def train_model(data: list[Path], options: RunOptions, dev: Path | None, say: Ca
     pictures = load_pictures(data, options.device)
     say(f"{len(pictures)} pictures, {sum(p.shape[1] * p.shape[2] for p in pictures) / 1e6:.1f} megapixels")
     options.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = options.out / "checkpoint.safetensors"
+    if checkpoint.exists() and not options.resume:
+        raise ValueError(f"{checkpoint} exists already; --resume it, or choose another --out")
     config = ModelConfig.from_dict(stored[1]["config"]) if stored else ModelConfig()
     phases = options.phases or (RESUMED_PHASES if stored else ())
     trainer = Trainer(
         pictures,
         config,
         make_plan(options.minutes or 0, phases),
-        options.out / "checkpoint.safetensors",
+        checkpoint,
         device=options.device,
         batch=options.batch,
         crop_px=options.crop,

@@ -71,7 +71,7 @@ class SoftQuantizer(nn.Module):
         return self.codebooks * pin
 
     def refresh(self) -> None:
-        """Bring code lengths and candidate lists up to date with counts and codebooks."""
+        """Bring the candidate lists up to date with the codebooks."""
         lists = candidate_lists(self.codebooks.detach().float().cpu().numpy())
         self.candidates.copy_(torch.from_numpy(lists))
 

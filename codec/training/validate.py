@@ -23,6 +23,7 @@ def validate(
 ) -> list[tuple[float, float, float]]:
     """(step, mean bits per pixel by the prior's estimate, mean PSNR in dB) over whole pictures."""
     quantise = network.quantise if vector else rounding
+    network.quantise.refresh()
     rows = []
     for step in steps:
         bpp = psnr = 0.0

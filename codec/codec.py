@@ -25,13 +25,13 @@ from .image import Picture, from_pixels, to_pixels
 from .latent_coder import LatentCoder, latent_shape
 from .model import PATCH_PX, SIDE_FACTOR, Analysis, ModelConfig, SideAnalysis, Synthesis, compand
 from .prior import Prior
-from .quantizer import ONE, Quantizer
+from .quantizer import ONE, RATE_WEIGHT, Quantizer
 
 Pixels = npt.NDArray[np.uint8]
 P = ParamSpec("P")
 R = TypeVar("R")
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
-EFFORT_RATE_WEIGHT = (0.0, 0.0, 0.25, 0.35, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)  # index: effort
+EFFORT_RATE_WEIGHT = tuple(RATE_WEIGHT * share for share in (0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1))  # index: effort
 
 
 @dataclass(frozen=True)

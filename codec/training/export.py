@@ -18,6 +18,7 @@ from vqcodec.quantizer import (
     LOW_BINS,
     LOW_TABLES,
     ONE,
+    RATE_WEIGHT,
     RATIO_BINS,
     SINGLE_TABLES,
     SYMBOLS,
@@ -137,7 +138,9 @@ def step_codes(
     return np.rint((even + 8) * 4096).astype(np.uint16)
 
 
-def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, rate_weight: float = 0.5) -> Arrays:
+def export(
+    network: Network, pictures: Sequence[Tensor], *, crops: int = 400, rate_weight: float = RATE_WEIGHT
+) -> Arrays:
     """Every tensor of a weights file (see `vqcodec.registry`)."""
     network = network.eval()
     network.quantise.refresh()

@@ -13,7 +13,8 @@ from .losses import laplace_bits
 from .soft_prior import SoftPrior
 from .soft_quantizer import SoftQuantizer
 
-Quantise = Callable[[Tensor, Tensor], Tensor]  # residual, log2_scale [B, channels, h, w] -> decoded residual
+# residual, log2_scale [B, channels, h, w] -> decoded residual, and the grid point whose cell's mass is its rate
+Quantise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -29,9 +30,10 @@ class Coded:
         return self.side_bits + torch.stack(self.group_bits).sum(0)
 
 
-def rounding(residual: Tensor, log2_scale: Tensor) -> Tensor:
+def rounding(residual: Tensor, log2_scale: Tensor) -> tuple[Tensor, Tensor]:
     """The scalar quantiser: the control that vectors are measured against."""
-    return torch.floor(residual.detach() + 0.5)
+    rounded = torch.floor(residual.detach() + 0.5)
+    return rounded, rounded
 
 
 def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -104,9 +106,10 @@ class Network(nn.Module):
     @staticmethod
     def _quantise(residual: Tensor, log2_scale: Tensor, quantise: Quantise, noise: bool) -> tuple[Tensor, Tensor]:
         """Decoded residual (straight through to the residual, and to the codebooks) and its bits [B]."""
-        coded = quantise(residual, log2_scale)
+        coded, cell = quantise(residual, log2_scale)
         coded = residual + (coded - residual).detach() + (coded - coded.detach())
-        value = residual + torch.rand_like(residual) - 0.5 if noise else coded
+        # the cells of the grid share out all probability; those of codewords that moved would overlap, and flatter the rate
+        value = residual + (torch.rand_like(residual) - 0.5 if noise else (cell - residual).detach())
         return coded, laplace_bits(value, log2_scale).sum((1, 2, 3))
 
     def forward(self, x: Tensor, log2_step: Tensor, quantise: Quantise, *, noise: bool) -> tuple[Tensor, Coded]:

@@ -13,6 +13,7 @@ from vqcodec.quantizer import (
     LOG2_SCALE_MIN,
     OCTAVE,
     ONE,
+    RATE_WEIGHT,
     RATIO_BINS,
     SINGLE_TABLES,
     SYMBOLS,
@@ -50,6 +51,7 @@ class SoftQuantizer(nn.Module):
     """Residual and predicted scale -> decoded residual, through the codebooks; level 1 and 2 round to the grid."""
 
     counts: Tensor
+    grid: Tensor
     book: Tensor
     candidates: Tensor
 
@@ -58,10 +60,10 @@ class SoftQuantizer(nn.Module):
         grid = torch.from_numpy(grid_codebook().astype(np.float32)) / ONE
         self.codebooks = nn.Parameter(grid.repeat(BOOKS, 1, 1))  # in steps
         self.register_buffer("counts", laplace_tables() * START_COUNT)
+        self.register_buffer("grid", grid, persistent=False)
         self.register_buffer("book", torch.from_numpy(single_table_book()), persistent=False)
         lists = torch.from_numpy(candidate_lists(self.codebooks.detach().numpy()))
         self.register_buffer("candidates", lists, persistent=False)
-        self.rate_weight = 0.7
         self.calls = 0
 
     def vectors(self) -> Tensor:
@@ -75,8 +77,9 @@ class SoftQuantizer(nn.Module):
         lists = candidate_lists(self.codebooks.detach().float().cpu().numpy())
         self.candidates.copy_(torch.from_numpy(lists))
 
-    def forward(self, residual: Tensor, log2_scale: Tensor) -> Tensor:
-        """[B, channels, h, w] twice, in steps and octaves -> decoded residual; its gradient reaches the codebooks only."""
+    def forward(self, residual: Tensor, log2_scale: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, channels, h, w] twice, in steps and octaves -> decoded residual, whose gradient reaches the codebooks
+        only, and the grid points that its codewords started from."""
         if self.training:
             if self.calls % REFRESH_CALLS == 0:
                 self.refresh()
@@ -97,10 +100,14 @@ class SoftQuantizer(nn.Module):
             flat = table[single] * SYMBOLS + index[single]
             fresh = torch.bincount(flat, minlength=self.counts.numel()).reshape(self.counts.shape)
             self.counts.mul_(COUNT_DECAY).add_(fresh * (1 - COUNT_DECAY))
-        learned = self.vectors()[self.book[table], index]
-        out = torch.where(single[:, None], learned, torch.floor(rest + 0.5))
-        out = out.reshape(batch, channels // 2, width, height, 2).transpose(2, 4)
-        return out.reshape(residual.shape)
+        rounded = torch.floor(rest + 0.5)
+
+        def as_planes(pairs: Tensor) -> Tensor:
+            return pairs.reshape(batch, channels // 2, width, height, 2).transpose(2, 4).reshape(residual.shape)
+
+        coded = torch.where(single[:, None], self.vectors()[self.book[table], index], rounded)
+        cells = torch.where(single[:, None], self.grid[index], rounded)
+        return as_planes(coded), as_planes(cells)
 
     @torch.no_grad()
     def _choose(self, rest: Tensor, table: Tensor) -> Tensor:
@@ -110,6 +117,6 @@ class SoftQuantizer(nn.Module):
         vectors = self.codebooks[book[:, None], candidates]
         cost = (rest[:, None] - vectors).square().sum(-1)
         bits = -torch.log2(self.counts / self.counts.sum(1, keepdim=True))
-        cost = cost + self.rate_weight * LAMBDA * bits[table[:, None], candidates]
+        cost = cost + RATE_WEIGHT * LAMBDA * bits[table[:, None], candidates]
         best = cost.argmin(1, keepdim=True)
         return candidates.gather(1, best).squeeze(1)

@@ -20,6 +20,7 @@ from vqcodec.training.export import export
 from vqcodec.training.loop import Phase, Trainer, make_plan
 from vqcodec.training.losses import laplace_bits
 from vqcodec.training.network import rounding
+from vqcodec.training.soft_quantizer import SoftQuantizer
 
 
 def pictures() -> list[torch.Tensor]:
@@ -73,6 +74,19 @@ def test_codebooks_move_only_in_the_vector_phase(tmp_path: Path) -> None:
     for step in range(20):
         run.train_step(Phase("vector", 1.0, float(step)))
     assert (run.network.quantise.codebooks.detach() - start).abs().max() > 1e-4
+
+
+def test_moved_codewords_are_priced_by_cells_that_share_out_all_probability() -> None:
+    """Pricing a codeword by the cell around itself lets training cheat: the cells would overlap."""
+    quantizer = SoftQuantizer()
+    with torch.no_grad():
+        quantizer.codebooks.mul_(0.8)
+    quantizer.refresh()
+    residual = torch.rand(1, 4, 6, 6) * 4 - 2
+    coded, cells = quantizer(residual, torch.full_like(residual, -0.5))
+    torch.testing.assert_close(cells, cells.round())
+    torch.testing.assert_close(coded, 0.8 * cells)
+    assert (cells != 0).any()
 
 
 def test_a_run_resumes_where_it_stopped(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from vqcodec.codec import EFFORT_RATE_WEIGHT, Codec
+from vqcodec.codec import Codec
 from vqcodec.latent_coder import LatentCoder, latent_shape
-from vqcodec.quantizer import LAMBDA, LOG2_SCALE_MIN, OCTAVE, ONE
+from vqcodec.quantizer import LAMBDA, LOG2_SCALE_MIN, OCTAVE, ONE, RATE_WEIGHT
 
 from .bd_rate import bd_rate
 from .rate_distortion import load_images
@@ -98,7 +98,7 @@ def main() -> None:
     options = parser.parse_args()
     codec = Codec(options.model)
     images = [np.asarray(image) for _, image in load_images(options.images)][:: options.every]
-    weight = EFFORT_RATE_WEIGHT[5]
+    weight = RATE_WEIGHT
     anchor = curve(codec, images, 0.0, scalar=True)
     print(f"BD-rate against plain scalar rounding, {len(images)} images, model {codec.model_id.hex()}")
     for name, w, scalar in (

@@ -47,7 +47,7 @@ FIRST_LOW = FIRST_COARSE + COARSE_TABLES
 TABLES = FIRST_LOW + 2 * LOW_TABLES
 
 LAMBDA = 0.11552453  # 2 ln 2 / 12: bits -> squared steps, the slope of D(R) for uniform cells
-RATE_WEIGHT = 0.6  # share of lambda in the encoder's choice: by default, and in training
+RATE_WEIGHT = 0.6  # share of lambda that the choice counts bits with, in training
 BOOK_TOPS = (-2 * OCTAVE, -OCTAVE, -OCTAVE // 2)  # mean log2-scales at which level 0 goes on to the next codebook
 BOOKS = len(BOOK_TOPS) + 1
 

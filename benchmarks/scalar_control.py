@@ -105,7 +105,7 @@ def main() -> None:
         ("scalar, rate-aware x 0.3", 0.3, True),
         (f"scalar, rate-aware x {weight}", weight, True),
         ("vectors, nearest", 0.0, False),
-        (f"vectors, rate-aware x {weight} (default)", weight, False),
+        (f"vectors, rate-aware x {weight}", weight, False),
     ):
         rate = bd_rate(anchor, curve(codec, images, w, scalar))
         print(f"{name:40} {'window not covered' if rate is None else f'{rate:+.2f} %'}", flush=True)

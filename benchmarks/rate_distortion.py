@@ -34,13 +34,17 @@ BUILT_IN = ("astronaut", "coffee", "chelsea", "rocket", "retina")
 
 @dataclass(frozen=True)
 class Method:
-    """One codec: a name, its settings in words, qualities, and picture -> bytes at a quality, bytes -> picture."""
+    """One codec: a name, its settings in words, qualities, and picture -> bytes at a quality, bytes -> picture.
+
+    estimate: bytes that the codec's own prior says the last encode's entropy payload should take, and what it took.
+    """
 
     name: str
     settings: str
     qualities: Sequence[float]
     encode: Callable[[Image.Image, float], bytes]
     decode: Callable[[bytes], Image.Image]
+    estimate: Callable[[], tuple[float, int]] | None = None
 
 
 @dataclass
@@ -72,9 +76,13 @@ def ours(model: str, qualities: Sequence[float], effort: int, rate_weight: float
     def encode(image: Image.Image, quality: float) -> bytes:
         return codec.encode_pixels(np.asarray(image), quality=quality, effort=effort, rate_weight=rate_weight)
 
+    def estimate() -> tuple[float, int]:
+        assert codec.stats is not None
+        return codec.stats.estimated_bits / 8, codec.stats.payload_bytes
+
     macs = sum(codec.macs_per_pixel().values()) / 1000
     settings = f"effort {effort}, verified, {torch.get_num_threads()} threads, {macs:.1f} kMAC/px, model {codec.model_id.hex()}"
-    return Method("vqcodec", settings, qualities, encode, codec.decode)
+    return Method("vqcodec", settings, qualities, encode, codec.decode, estimate)
 
 
 def methods(model: str, effort: int, quick: bool, rate_weight: float | None) -> list[Method]:
@@ -120,9 +128,16 @@ def measure(method: Method, images: Sequence[tuple[str, Image.Image]]) -> tuple[
             rows.append(
                 (8 * len(data) / (image.width * image.height), psnr(image, decoded), encoded - begun, done - encoded)
             )
-            records.append(
-                {"codec": method.name, "quality": quality, "image": name, "bytes": len(data), "psnr_db": rows[-1][1]}
-            )
+            record = {
+                "codec": method.name,
+                "quality": quality,
+                "image": name,
+                "bytes": len(data),
+                "psnr_db": rows[-1][1],
+            }
+            if method.estimate:
+                record["estimated_payload_bytes"], record["payload_bytes"] = method.estimate()
+            records.append(record)
         means = np.mean(rows, axis=0)
         times = np.median(rows, axis=0)
         curve.append(Point(quality, float(means[0]), float(means[1]), float(times[2]), float(times[3])))
@@ -185,6 +200,9 @@ def main() -> None:
     for method in used:
         rate = rates[method.name]
         print(f"{method.name:8} {'window not covered' if rate is None else f'{rate:+.1f} %':>10}  ({method.settings})")
+    at_50 = [r for r in records if r["codec"] == "vqcodec" and r["quality"] == 50]
+    excess = sum(r["payload_bytes"] for r in at_50) / sum(r["estimated_payload_bytes"] for r in at_50) - 1
+    print(f"vqcodec at quality 50: entropy payload {100 * excess:+.2f} % over the prior's own estimate")
     options.out.mkdir(parents=True, exist_ok=True)
     result = {
         "date": date.today().isoformat(),

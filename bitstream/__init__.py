@@ -3,19 +3,21 @@
 The entropy coder is `vqbitstream.entropy`; it alone imports constriction, so that the trainer runs without it.
 """
 
-from .container import Section, pack, read_bytes, unpack
+from .container import Contents, Section, pack, read_bytes, unpack
 from .errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
-from .header import FORMAT_VERSION, MAGIC, Header, unpack_header
+from .header import FORMAT_VERSION, MAGIC, Header, Tile, unpack_header
 from .limits import Limits
 
 __all__ = [
     "FORMAT_VERSION",
     "MAGIC",
+    "Contents",
     "CorruptError",
     "Header",
     "LimitError",
     "Limits",
     "Section",
+    "Tile",
     "TruncatedError",
     "UnsupportedError",
     "VQCError",

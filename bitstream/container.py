@@ -1,58 +1,157 @@
-"""Header and sections <-> bytes (FORMAT.md, "Sections")."""
+"""Header, metadata, alpha and layers <-> bytes (FORMAT.md, "Sections")."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import CorruptError, TruncatedError, VQCError
 from .header import HEADER_BYTES, Header, unpack_header
 from .limits import Limits
 
-_SECTION = struct.Struct("<III")  # payload bytes, CRC32 of the payload, CRC32 of the decoded indices
-SECTION_OVERHEAD_BYTES = _SECTION.size
+METADATA = {"icc": b"I", "exif": b"E", "xmp": b"X"}  # name -> tag, in the order of the file
+ALPHA, LAYER = b"A", b"L"
+_SECTION = struct.Struct("<cII")  # tag, payload bytes, CRC32 of tag and payload
+_INDEX_CRC = struct.Struct("<I")  # CRC32 of the decoded indices, in layer sections only
+LAYER_OVERHEAD_BYTES = _SECTION.size + _INDEX_CRC.size
 
 
 @dataclass(frozen=True)
 class Section:
-    """The entropy-coded indices of one layer (or of all, where the header says so)."""
+    """The entropy-coded indices of one layer of one tile (or of all layers, where the header says so)."""
 
     payload: bytes
     index_crc: int
 
 
-def pack(header: Header, sections: Sequence[Section]) -> bytes:
-    """The whole file."""
-    if len(sections) != header.sections:
-        raise ValueError(f"{len(sections)} sections for a header of {header.sections}")
+@dataclass(frozen=True)
+class Contents:
+    """A whole file.
+
+    sections: all tiles of the first layer, then all of the second, and so on; None where a partial read found it cut or damaged.
+    alpha: the coded plane (`vqbitstream.alpha`), where the header promises one. metadata: icc, exif, xmp, those there are.
+    problems: what a partial read left out, one line each.
+    """
+
+    header: Header
+    sections: Sequence[Section | None]
+    alpha: bytes | None = None
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def _checksum(tag: bytes, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(tag))
+
+
+def pack(contents: Contents) -> bytes:
+    """The bytes of a file."""
+    header = contents.header
+    if len(contents.sections) != header.sections or (contents.alpha is not None) != header.alpha:
+        raise ValueError("sections or alpha are not those that the header promises")
+
+    def section(tag: bytes, payload: bytes, *index_crc: int) -> list[bytes]:
+        crcs = [_INDEX_CRC.pack(crc) for crc in index_crc]
+        return [_SECTION.pack(tag, len(payload), _checksum(tag, payload)), *crcs, payload]
+
     parts = [header.pack()]
-    for section in sections:
-        parts += [_SECTION.pack(len(section.payload), zlib.crc32(section.payload), section.index_crc), section.payload]
+    for name, tag in METADATA.items():
+        if name in contents.metadata:
+            parts += section(tag, zlib.compress(contents.metadata[name], 9))
+    if contents.alpha is not None:
+        parts += section(ALPHA, contents.alpha)
+    for layer in contents.sections:
+        if layer is None:
+            raise ValueError("a section is missing")
+        parts += section(LAYER, layer.payload, layer.index_crc)
     return b"".join(parts)
 
 
-def unpack(data: bytes, limits: Limits) -> tuple[Header, list[Section]]:
-    """Header and sections of a file, checksums verified, the file covered exactly. Raises a VQCError."""
+class _Cursor:
+    """Reads sections one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.position = data, HEADER_BYTES
+
+    @property
+    def tag(self) -> bytes:
+        return self.data[self.position : self.position + 1]
+
+    def next(self, what: str) -> tuple[bytes, int, bool]:
+        """Payload, index checksum (layers) and whether the payload is sound. Raises TruncatedError."""
+        fixed = _SECTION.size + (_INDEX_CRC.size if self.tag == LAYER else 0)
+        begin = self.position + fixed
+        if begin > len(self.data):
+            raise TruncatedError(f"the file ends before {what}")
+        tag, length, expected = _SECTION.unpack_from(self.data, self.position)
+        if begin + length > len(self.data):
+            raise TruncatedError(f"the file ends inside {what}")
+        (index_crc,) = _INDEX_CRC.unpack_from(self.data, begin - 4) if self.tag == LAYER else (0,)
+        self.position = begin + length
+        payload = self.data[begin : self.position]
+        return payload, index_crc, _checksum(tag, payload) == expected
+
+
+def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
+    """The contents of a file, checksums verified, the file covered exactly. Raises a VQCError.
+
+    partial: leave out what is cut or damaged, as long as the header is sound, and say so in `problems`.
+    """
     header = unpack_header(data, limits)
-    sections, position = [], HEADER_BYTES
-    for number in range(header.sections):
-        if len(data) - position < _SECTION.size:
-            raise TruncatedError(f"the file ends before section {number + 1} of {header.sections}")
-        length, expected, index_crc = _SECTION.unpack_from(data, position)
-        position += _SECTION.size
-        if length > len(data) - position:
-            raise TruncatedError(f"the file ends inside section {number + 1} of {header.sections}")
-        payload = data[position : position + length]
-        if zlib.crc32(payload) != expected:
-            raise CorruptError(f"section {number + 1} of {header.sections} is damaged (checksum mismatch)")
-        sections.append(Section(payload, index_crc))
-        position += length
-    if position != len(data):
-        raise CorruptError(f"{len(data) - position} bytes follow the last section")
-    return header, sections
+    cursor = _Cursor(data)
+    problems: list[str] = []
+
+    def read(what: str) -> tuple[bytes, int] | None:
+        payload, index_crc, sound = cursor.next(what)
+        if not sound:
+            if not partial:
+                raise CorruptError(f"{what} is damaged (checksum mismatch)")
+            problems.append(f"{what} is damaged")
+            return None
+        return payload, index_crc
+
+    metadata: dict[str, bytes] = {}
+    alpha: bytes | None = None
+    sections: list[Section | None] = []
+    total = header.sections
+    try:
+        for name, tag in METADATA.items():
+            if cursor.tag == tag and (found := read(f"the {name.upper()} section")):
+                metadata[name] = inflate(found[0], limits, name)
+        if header.alpha:
+            if cursor.tag not in (ALPHA, b""):
+                raise CorruptError(f"tag {cursor.tag!r} where the alpha section should be")
+            if found := read("the alpha section"):
+                alpha = found[0]
+        for number in range(total):
+            if cursor.tag not in (LAYER, b""):
+                raise CorruptError(f"tag {cursor.tag!r} where layer section {number + 1} of {total} should be")
+            found = read(f"layer section {number + 1} of {total}")
+            sections.append(Section(*found) if found else None)
+        if cursor.position != len(data):
+            raise CorruptError(f"{len(data) - cursor.position} bytes follow the last section")
+    except CorruptError as error:
+        if not partial:
+            raise
+        problems.append(str(error))
+    sections += [None] * (total - len(sections))
+    return Contents(header, sections, alpha, metadata, tuple(problems))
+
+
+def inflate(payload: bytes, limits: Limits, name: str) -> bytes:
+    """Undo zlib, at most to the metadata limit. Raises CorruptError, LimitError."""
+    inflater = zlib.decompressobj()
+    try:
+        out = inflater.decompress(payload, limits.max_metadata_bytes + 1)
+    except zlib.error:
+        raise CorruptError(f"the {name.upper()} section does not inflate") from None
+    limits.check_metadata(name, len(out))
+    if not inflater.eof or inflater.unused_data:
+        raise CorruptError(f"the {name.upper()} section does not end where it should")
+    return out
 
 
 def read_bytes(data: bytes | str | Path, limits: Limits) -> bytes:

@@ -13,6 +13,7 @@ from vqbitstream.limits import Limits
 from .api import FileInfo, decode, encode, info, load_model
 from .image import ImageError
 from .registry import ModelError
+from .targets import TargetError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LimitError",
     "Limits",
     "ModelError",
+    "TargetError",
     "TruncatedError",
     "UnsupportedError",
     "VQCError",

@@ -6,36 +6,166 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any
 
 import click
 
-PICTURE_SUFFIX = ".png"
+FILE_SUFFIX, PICTURE_SUFFIX = ".vqc", ".png"
+PICTURE_SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".avif",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".jp2",
+    ".heic",
+}
+BAR_AFTER_SECONDS = 2.0
+Job = tuple[str, str | None]  # input, output (None: the input with its suffix swapped)
 
 
-def _fail(message: str) -> None:
+class Failed(Exception):
+    """A line for people, raised while one input is worked on."""
+
+
+def _say(message: str) -> None:
     click.echo(f"vqcodec: {' '.join(message.split())}", err=True)
-    sys.exit(1)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What goes wrong with files or pictures becomes Failed, with one line; warnings become lines on stderr."""
+    from vqbitstream.errors import VQCError
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        except (VQCError, ValueError) as error:
+            raise Failed(str(error)) from None
+        except OSError as error:
+            raise Failed(f"{error.filename or 'file'}: {error.strerror or error}") from None
+        except MemoryError:
+            raise Failed("not enough memory for this picture") from None
+        finally:
+            for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+                _say(f"warning: {message}")
 
 
 def _guard(work: Callable[[], None]) -> None:
-    """Run; what goes wrong with files or pictures becomes one line on stderr and exit code 1."""
-    from vqbitstream.errors import VQCError
-
+    """Run; what goes wrong is one line on stderr and exit code 1."""
     try:
-        work()
-    except (VQCError, ValueError) as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except MemoryError:
-        _fail("not enough memory for this picture")
+        with _explained():
+            work()
+    except Failed as error:
+        _say(str(error))
+        sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("vqcodec: interrupted", err=True)
+        _say("interrupted")
         sys.exit(130)
+
+
+class _Bar:
+    """A progress bar on a terminal, for what takes longer than two seconds; nothing elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.begun, self.done = total, time.monotonic(), 0
+        self.shown: Any = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __call__(self, share: float) -> None:
+        """share: of the present input, 0..1."""
+        if self.shown is None and sys.stderr.isatty() and time.monotonic() - self.begun > BAR_AFTER_SECONDS:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self.shown = Progress(console=Console(stderr=True), transient=True)
+            self.shown.start()
+            self.task = self.shown.add_task("", total=self.total)
+        if self.shown is not None:
+            self.shown.update(self.task, completed=self.done + share)
+
+    def step(self) -> None:
+        self.done += 1
+        self(0.0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.shown is not None:
+            self.shown.stop()
+
+
+def _jobs(paths: Sequence[str], folder: Path | None, taken: set[str]) -> list[Job]:
+    """Inputs and outputs. taken: suffixes that an output cannot have. Raises click.UsageError."""
+    if folder is not None:
+        if "-" in paths:
+            raise click.UsageError("stdin has no name for a file in -o DIR; give INPUT OUTPUT instead")
+        return [(p, None) for p in paths]
+    if len(paths) > 2:
+        raise click.UsageError("several inputs need -o DIR")
+    if len(paths) == 2 and Path(paths[1]).suffix.lower() in taken:
+        raise click.UsageError(f"{paths[1]} does not look like an output; several inputs need -o DIR")
+    return [(paths[0], paths[1] if len(paths) == 2 else None)]
+
+
+def _run(
+    jobs: list[Job],
+    folder: Path | None,
+    suffix: str,
+    force: bool,
+    verbose: bool,
+    work: Callable[[str, str, _Bar], None],
+) -> None:
+    """Work on every input; a bad one is reported and the rest go on. Exits with 1 if there was one."""
+    failures, written = 0, set()
+    try:
+        with _Bar(len(jobs)) as bar:
+            for source, target in jobs:
+                try:
+                    with _explained():
+                        if folder is not None:
+                            folder.mkdir(parents=True, exist_ok=True)
+                            target = str(folder / Path(source).with_suffix(suffix).name)
+                            if target in written:
+                                raise ValueError(f"{source}: its output {target} was just written for another input")
+                        out = _output(source, target, suffix, force)
+                        begun = time.monotonic()
+                        work(source, out, bar)
+                        written.add(out)
+                        if verbose:
+                            _report(source, out, time.monotonic() - begun)
+                except Failed as error:
+                    failures += 1
+                    _say(str(error))
+                bar.step()
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    if failures:
+        if len(jobs) > 1:
+            _say(f"{failures} of {len(jobs)} inputs failed")
+        sys.exit(1)
+
+
+def _report(source: str, target: str, seconds: float) -> None:
+    sizes = [f"{p} ({Path(p).stat().st_size} bytes)" if p != "-" else p for p in (source, target)]
+    click.echo(f"{sizes[0]} -> {sizes[1]}, {seconds:.2f} s", err=True)
 
 
 def _output(source: str, target: str | None, suffix: str, force: bool) -> str:
@@ -62,17 +192,21 @@ def _output(source: str, target: str | None, suffix: str, force: bool) -> str:
     return target
 
 
-def _write(target: str, data: bytes) -> None:
+def _write(target: str, fill: Callable[[IO[bytes]], object]) -> None:
     """Write through a temporary file beside the target, so that a half-written file never bears its name."""
     if target == "-":
-        sys.stdout.buffer.write(data)
+        from io import BytesIO
+
+        buffer = BytesIO()
+        fill(buffer)
+        sys.stdout.buffer.write(buffer.getbuffer())
         sys.stdout.buffer.flush()
         return
     path = Path(target).resolve()  # a link stays a link: what it points to is replaced
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with os.fdopen(handle, "w+b") as file:
+            fill(file)
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
@@ -92,12 +226,80 @@ def main() -> None:
     """A learned image codec: far smaller than JPEG, real files, exact on every machine."""
 
 
+class _Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes: 50000, 50k, 1.5M (k = 1000)."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip().lower().removesuffix("b")
+        unit = {"k": 1000, "m": 1_000_000}.get(text[-1:], 1)
+        try:
+            number = round(float(text.rstrip("km")) * unit)
+        except (ValueError, OverflowError):
+            number = 0
+        if number < 1:
+            self.fail(f"{value!r} is no number of bytes, such as 50000, 50k or 1.5M", param, ctx)
+        return number
+
+
+class _Crop(click.ParamType):  # type: ignore[type-arg]
+    """X,Y,WIDTH,HEIGHT in pixels."""
+
+    name = "x,y,width,height"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            x, y, width, height = (int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not X,Y,WIDTH,HEIGHT", param, ctx)
+        return x, y, width, height
+
+
+def _shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of both encode and decode."""
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Say what was written."),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default."),
+        click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 128000000]"),
+        click.option("-f", "--force", is_flag=True, help="Overwrite outputs."),
+        click.option(
+            "-o",
+            "--output-dir",
+            "folder",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder for the outputs.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _settings(threads: int | None, max_pixels: int | None) -> Any:
+    """Set the number of threads; the limits."""
+    from vqbitstream.limits import Limits
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    return Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+
+
 @main.command()
-@click.argument("source", metavar="INPUT")
-@click.argument("target", metavar="[OUTPUT]", required=False)
+@click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
 @click.option(
     "-q", "--quality", type=click.FloatRange(1, 100), default=50, show_default=True, help="1 smallest, 100 finest."
 )
+@click.option(
+    "--target-size", type=_Bytes(), help="Find the quality for a file of at most so many bytes: 50000, 50k, 1.5M."
+)
+@click.option("--target-bpp", type=click.FloatRange(0, min_open=True), help="The same, in bits per pixel.")
+@click.option("--target-psnr", type=click.FloatRange(0, min_open=True), help="Find the quality for this PSNR in dB.")
 @click.option(
     "-e",
     "--effort",
@@ -107,54 +309,94 @@ def main() -> None:
     help="1 nearest codewords; above 5 it buys nothing yet.",
 )
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+@click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
+@_shared
 def encode(
-    source: str, target: str | None, quality: float, effort: int, model: str, force: bool, no_verify: bool
+    paths: tuple[str, ...],
+    quality: float,
+    target_size: int | None,
+    target_bpp: float | None,
+    target_psnr: float | None,
+    effort: int,
+    model: str,
+    strip: bool,
+    no_verify: bool,
+    folder: Path | None,
+    force: bool,
+    max_pixels: int | None,
+    threads: int | None,
+    verbose: bool,
 ) -> None:
-    """Encode a picture: photo.png -> photo.vqc. `-` is stdin or stdout."""
+    """Encode pictures: photo.png -> photo.vqc.
 
-    def work() -> None:
+    INPUT [OUTPUT], or many inputs with -o DIR. `-` is stdin or stdout.
+    """
+    if sum(t is not None for t in (target_size, target_bpp, target_psnr)) > 1:
+        raise click.UsageError("give one of --target-size, --target-bpp and --target-psnr")
+    jobs = _jobs(paths, folder, PICTURE_SUFFIXES)
+    loaded: list[Any] = []
+
+    def work(source: str, out: str, bar: _Bar) -> None:
         from io import BytesIO
 
         from . import api
 
-        out = _output(source, target, ".vqc", force)
+        limits = _settings(threads, max_pixels)
         picture = BytesIO(_read(source)) if source == "-" else source
-        data = api.encode(picture, quality=quality, effort=effort, model=model, verify=not no_verify)
-        _write(out, data)
+        if not loaded:
+            loaded.append(api.load_model(model))
+        data = loaded[0].encode(
+            picture, quality=quality, effort=effort, target_bytes=target_size, target_bpp=target_bpp,
+            target_psnr=target_psnr, strip=strip, verify=not no_verify, limits=limits, progress=bar,
+        )  # fmt: skip
+        _write(out, lambda file: file.write(data))
 
-    _guard(work)
+    _run(jobs, folder, FILE_SUFFIX, force, verbose, work)
 
 
 @main.command()
-@click.argument("source", metavar="INPUT")
-@click.argument("target", metavar="[OUTPUT]", required=False)
-@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+@click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
 @click.option("--layers", type=click.IntRange(1), help="Decode only the first N layers, a preview.")
+@click.option("--crop", type=_Crop(), metavar="X,Y,WIDTH,HEIGHT", help="Decode only this part, in pixels.")
+@click.option("--allow-partial", is_flag=True, help="Of a cut or damaged file show what is sound.")
 @click.option("-m", "--model", help="A weights file, where the model is not an installed one.")
-def decode(source: str, target: str | None, force: bool, layers: int | None, model: str | None) -> None:
-    """Decode a file: photo.vqc -> photo.png. The output's suffix chooses its format; `-` writes PNG to stdout."""
+@_shared
+def decode(
+    paths: tuple[str, ...],
+    layers: int | None,
+    crop: tuple[int, int, int, int] | None,
+    allow_partial: bool,
+    model: str | None,
+    folder: Path | None,
+    force: bool,
+    max_pixels: int | None,
+    threads: int | None,
+    verbose: bool,
+) -> None:
+    """Decode files: photo.vqc -> photo.png.
 
-    def work() -> None:
-        from io import BytesIO
+    INPUT [OUTPUT], or many inputs with -o DIR. The output's suffix chooses its format; `-` is stdin, or PNG on stdout.
+    """
+    jobs = _jobs(paths, folder, {FILE_SUFFIX})
 
-        from PIL import Image
+    def work(source: str, out: str, bar: _Bar) -> None:
+        import vqbitstream
 
-        from . import api
+        from . import api, registry
+        from .image import check_suffix, write_picture
 
-        out = _output(source, target, PICTURE_SUFFIX, force)
         suffix = PICTURE_SUFFIX if out == "-" else Path(out).suffix.lower()
-        kind = Image.registered_extensions().get(suffix)
-        if kind not in Image.SAVE:
-            raise ValueError(f"{out}: Pillow writes no pictures with the suffix {suffix!r}")
+        check_suffix(suffix)
+        limits = _settings(threads, max_pixels)
         raw = _read(source)
-        image = api.decode(raw, layers=layers) if model is None else api.load_model(model).decode(raw, layers=layers)
-        buffer = BytesIO()
-        image.save(buffer, format=kind)
-        _write(out, buffer.getvalue())
+        name = model or registry.find_id(vqbitstream.unpack_header(raw, limits).model_id)
+        image = api.load_model(name).decode(
+            raw, layers=layers, region=crop, allow_partial=allow_partial, limits=limits, progress=bar
+        )
+        _write(out, lambda file: write_picture(image, file, suffix))
 
-    _guard(work)
+    _run(jobs, folder, PICTURE_SUFFIX, force, verbose, work)
 
 
 @main.command()
@@ -171,12 +413,48 @@ def info(source: str, as_json: bool) -> None:
             click.echo(json.dumps(asdict(facts) | {"bpp": facts.bpp}))
             return
         quality = "" if facts.quality is None else f", quality {facts.quality:g}"
+        tiles = "" if facts.tiles == (1, 1) else f", {facts.tiles[0]}x{facts.tiles[1]} tiles"
+        parts = [f"layers {'+'.join(map(str, facts.layer_bytes))}"]
+        parts += [f"alpha {facts.alpha_bytes}"] if facts.alpha_bytes else []
+        parts += [f"{name.upper()} {size}" for name, size in facts.metadata.items()]
         click.echo(
             f"{source}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, {facts.bpp:.3f} bpp{quality}, "
-            f"step {facts.step:.4f}, {facts.layers} layers, model {facts.model or 'not installed'} ({facts.model_id})"
+            f"step {facts.step:.4f}, {facts.layers} layers{tiles}, model {facts.model or 'not installed'} ({facts.model_id}), "
+            f"bytes: {', '.join(parts)}"
         )
 
     _guard(work)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def models(as_json: bool) -> None:
+    """List the installed models; the first is the default."""
+
+    def work() -> None:
+        from . import registry
+
+        entries = registry.manifest()
+        if as_json:
+            click.echo(json.dumps([asdict(e) | {"bytes": e.file_bytes} for e in entries]))
+            return
+        for entry in entries:
+            click.echo(
+                f"{entry.name}: {entry.model_id}, {entry.license}, {entry.file_bytes / 1e6:.1f} MB, SHA-256 {entry.sha256}"
+            )
+
+    _guard(work)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell: `eval "$(vqcodec completion bash)"`."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(main, {}, "vqcodec", "_VQCODEC_COMPLETE").source())
 
 
 @main.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -11,33 +12,29 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 import vqbitstream
 from PIL import Image
-from torch import Tensor
-from vqbitstream import Header, Limits, Section
+from vqbitstream import Contents, Header, Limits, Section, Tile
+from vqbitstream.alpha import pack_plane, unpack_plane
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
-from vqbitstream.errors import CorruptError, LimitError, UnsupportedError
-from vqbitstream.header import STEP_LOG2_FRACTION, STEP_LOG2_OFFSET
+from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError
+from vqbitstream.header import PATCH_PX, SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_LOG2_OFFSET, TILE
 
-from . import registry
-from .image import Picture, from_pixels, to_pixels
+from . import registry, targets
+from .blocks import Latent, Transforms
+from .image import Picture, Pixels, Planes, from_planes, to_planes
 from .latent_coder import LatentCoder, latent_shape
-from .model import PATCH_PX, SIDE_FACTOR, Analysis, ModelConfig, SideAnalysis, Synthesis, compand
+from .model import Analysis, ModelConfig, SideAnalysis, Synthesis
 from .prior import Prior
-from .quantizer import ONE, Quantizer
+from .quantizer import Quantizer, default_rate_weight
 
-Pixels = npt.NDArray[np.uint8]
+Region = tuple[int, int, int, int]
+Progress = Callable[[float], None]
 P = ParamSpec("P")
 R = TypeVar("R")
+_UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 << 62, max_metadata_bytes=1 << 32)
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
 EFFORT_SHARE = (0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1)  # of the rate weight; index: effort
-
-
-def default_rate_weight(step_code: int) -> float:
-    """Share of lambda that the choice counts bits with: 0.9 at step 0.7, 0.16 less per octave below (measured on the dev pictures)."""
-    log2_step = step_code / STEP_LOG2_FRACTION - STEP_LOG2_OFFSET
-    return min(max(0.9 + 0.16 * (log2_step + 0.5), 0.3), 1.1)
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,7 @@ class Codec:
             self.analysis = self._module(Analysis(self.config), "analysis.", tensors)
             self.side_analysis = self._module(SideAnalysis(self.config), "side_analysis.", tensors)
             self.synthesis = self._module(Synthesis(self.config), "synthesis.", tensors)
+            self.transforms = Transforms(self.analysis, self.side_analysis, self.synthesis, self.device)
             self.tables = FrequencyTables(tensors["quantizer.counts"])
             parts = {k.removeprefix("prior."): v for k, v in tensors.items() if k.startswith("prior.")}
             self.prior = Prior(parts, self.config.groups, backend)
@@ -127,17 +125,51 @@ class Codec:
         *,
         quality: float = 50,
         effort: int = 5,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        target_psnr: float | None = None,
+        strip: bool = False,
         verify: bool = True,
         limits: Limits = Limits(),  # noqa: B008
+        progress: Progress | None = None,
     ) -> bytes:
-        """See `vqcodec.encode`."""
-        return self.encode_pixels(to_pixels(image, limits), quality=quality, effort=effort, verify=verify)
+        """See `vqcodec.encode`. progress is called with the share done, 0..1."""
+        planes = to_planes(image, limits, strip=strip)
+        target = targets.Target.of(target_bytes, target_bpp, target_psnr, planes.colour.shape)
+        if target is None:
+            return self.encode_planes(planes, quality=quality, effort=effort, verify=verify, progress=progress)
 
-    def decode(self, data: bytes | str | Path, *, layers: int | None = None, limits: Limits = Limits()) -> Image.Image:  # noqa: B008
-        """See `vqcodec.decode`; the file must name this model."""
-        return from_pixels(self.decode_pixels(vqbitstream.read_bytes(data, limits), layers=layers, limits=limits))
+        def attempt(quality: float) -> targets.Attempt:
+            data = self.encode_planes(planes, quality=quality, effort=effort, verify=False)
+            error = None
+            if target.needs_psnr:
+                decoded = self.decode_planes(data, limits=_UNLIMITED).colour
+                error = targets.psnr(planes.colour, decoded)
+            assert self.stats is not None
+            return targets.Attempt(quality, data, self.stats.payload_bytes, error)
 
-    @_undisturbed
+        data = targets.search(target, attempt, progress or (lambda _: None))
+        if verify:
+            self.verify(data)
+        return data
+
+    def decode(
+        self,
+        data: bytes | str | Path,
+        *,
+        layers: int | None = None,
+        region: Region | None = None,
+        allow_partial: bool = False,
+        limits: Limits = Limits(),  # noqa: B008
+        progress: Progress | None = None,
+    ) -> Image.Image:
+        """See `vqcodec.decode`; the file must name this model. progress is called with the share done, 0..1."""
+        raw = vqbitstream.read_bytes(data, limits)
+        planes = self.decode_planes(
+            raw, layers=layers, region=region, allow_partial=allow_partial, limits=limits, progress=progress
+        )
+        return from_planes(planes)
+
     def encode_pixels(
         self,
         pixels: Pixels,
@@ -147,97 +179,216 @@ class Codec:
         verify: bool = True,
         rate_weight: float | None = None,
     ) -> bytes:
-        """uint8 [H, W, 3] or [H, W] -> the bytes of a .vqc file. effort: 1 (fast) .. 9. rate_weight overrides effort's choice."""
+        """uint8 [H, W, 3] or [H, W] -> the bytes of a .vqc file."""
+        return self.encode_planes(
+            Planes(pixels), quality=quality, effort=effort, verify=verify, rate_weight=rate_weight
+        )
+
+    def decode_pixels(self, data: bytes, *, layers: int | None = None) -> Pixels:
+        """Bytes of a .vqc file -> uint8 [H, W, 3] or [H, W], without alpha. Raises a VQCError."""
+        return self.decode_planes(data, layers=layers).colour
+
+    @_undisturbed
+    def encode_planes(
+        self,
+        planes: Planes,
+        *,
+        quality: float = 50,
+        effort: int = 5,
+        verify: bool = True,
+        rate_weight: float | None = None,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Planes -> the bytes of a .vqc file. effort: 1 (fast) .. 9. rate_weight overrides effort's choice."""
         if effort not in range(1, 10):
             raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
+        pixels = planes.colour
         height, width = pixels.shape[:2]
         step_code = self.step_code(quality)
-        latent, side = self.analyse(pixels, step_code)
-        single = height * width < SINGLE_SECTION_PIXELS
+        log2_step = _log2_step(step_code)
+        single = height * width < SINGLE_SECTION_PIXELS and max(height, width) <= TILE * PATCH_PX
         layers = len(self.config.groups)
-        writers = [SectionWriter(self.tables) for _ in range(1 if single else layers)]
-        weight = EFFORT_SHARE[effort] * default_rate_weight(step_code) if rate_weight is None else rate_weight
-        decoded = self.latent_coder.encode(
-            latent, side, latent_shape(width, height), step_code, weight, writers * layers if single else writers
-        )
         header = Header(
-            width, height, pixels.ndim == 2, single, round(quality * 100), step_code, self.model_id, layers
+            width, height, pixels.ndim == 2, planes.alpha is not None, single, round(quality * 100), step_code,
+            self.model_id, layers,
         )  # fmt: skip
-        sections = [Section(w.finish(), w.index_crc) for w in writers]
-        data = vqbitstream.pack(header, sections)
-        if verify and not np.array_equal(
-            self.decode_latent(data, Limits(height * width, max(height, width), len(data)))[0], decoded
-        ):
-            raise CorruptError("the file just written does not decode to what was encoded; please report this")
+        if rate_weight is None:
+            rate_weight = EFFORT_SHARE[effort] * float(default_rate_weight(np.float64(log2_step)))
+        rows, columns = latent_shape(width, height)
+        step = _Steps(progress, (3 if verify else 2) * rows * columns)
+        latent = self.transforms.analyse(pixels, log2_step, step)
+        written: list[list[SectionWriter]] = []
+        sections: list[list[Section]] = []
+        for tile in header.tiles:
+            writers = [SectionWriter(self.tables) for _ in range(1 if single else layers)]
+            decoded = self.latent_coder.encode(
+                _tile_rows(latent, tile), self.transforms.side(latent, tile, log2_step), tile.shape, step_code,
+                rate_weight, writers * layers if single else writers,
+            )  # fmt: skip
+            coded = [Section(w.finish(), w.index_crc) for w in writers]
+            step(tile.shape[0] * tile.shape[1])
+            if verify:
+                if not np.array_equal(self._decode_tile(tile, step_code, coded, layers), decoded):
+                    raise CorruptError("the file just coded does not decode to what was encoded; please report this")
+                step(tile.shape[0] * tile.shape[1])
+            written.append(writers)
+            sections.append(coded)
+        in_order = [tile[layer] for layer in range(len(sections[0])) for tile in sections]
+        alpha = None if planes.alpha is None else pack_plane(planes.alpha)
+        data = vqbitstream.pack(Contents(header, in_order, alpha, planes.metadata))
         self.stats = EncodeStats(
-            sum(w.estimated_bits for w in writers), sum(len(s.payload) for s in sections), len(data)
+            sum(w.estimated_bits for writers in written for w in writers),
+            sum(len(s.payload) for s in in_order),
+            len(data),
         )
         return data
 
     @_undisturbed
-    def decode_pixels(self, data: bytes, *, layers: int | None = None, limits: Limits = Limits()) -> Pixels:  # noqa: B008
-        """Bytes of a .vqc file -> uint8 [H, W, 3] or [H, W]. layers: decode only the first few. Raises a VQCError."""
-        latent, header = self.decode_latent(data, limits, layers)
-        shape = (header.height, header.width) if header.grey else (header.height, header.width, 3)
-        return self.synthesise(latent, header.step_code, shape)
-
-    def decode_latent(
+    def decode_planes(
         self,
         data: bytes,
-        limits: Limits = Limits(),  # noqa: B008
+        *,
         layers: int | None = None,
-    ) -> tuple[npt.NDArray[np.int64], Header]:
-        """Bytes -> latent rows [h*w, C] in 1/256 step, and the header. Raises a VQCError."""
-        header, sections = vqbitstream.unpack(data, limits)
+        region: Region | None = None,
+        allow_partial: bool = False,
+        limits: Limits = Limits(),  # noqa: B008
+        progress: Progress | None = None,
+    ) -> Planes:
+        """Bytes of a .vqc file -> planes. Raises a VQCError for the file, ValueError for layers or region."""
+        contents = vqbitstream.unpack(data, limits, partial=allow_partial)
+        header = contents.header
+        self._check(header)
+        if layers is not None and not 1 <= layers <= header.layers:
+            raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
+        left, top, width, height = region or (0, 0, header.width, header.height)
+        if min(left, top) < 0 or min(width, height) < 1 or left + width > header.width or top + height > header.height:
+            raise ValueError(
+                f"region {left},{top},{width},{height} is not inside {header.width}x{header.height} pixels"
+            )
+        rect = Tile(top // PATCH_PX, -(-(top + height) // PATCH_PX), left // PATCH_PX, -(-(left + width) // PATCH_PX))
+        problems = list(contents.problems)
+        latent, area = self._decode_tiles(contents, rect, layers or header.layers, allow_partial, problems, progress)
+        inner = Tile(rect.top - area.top, rect.bottom - area.top, rect.left - area.left, rect.right - area.left)
+        shape = (header.height - area.top * PATCH_PX, header.width - area.left * PATCH_PX, 3)[: 2 if header.grey else 3]
+        half = _Steps(progress, 2 * rect.shape[0] * rect.shape[1], 0.5)
+        colour = self.transforms.synthesise(latent, _log2_step(header.step_code), shape, inner, half)
+        x, y = left - rect.left * PATCH_PX, top - rect.top * PATCH_PX
+        colour = colour[y : y + height, x : x + width]
+        alpha = None
+        if header.alpha and contents.alpha is not None:
+            alpha = unpack_plane(contents.alpha, header.height, header.width)
+            alpha = alpha[top : top + height, left : left + width]
+        elif header.alpha:
+            problems.append("alpha is missing: opaque")
+            alpha = np.full((height, width), 255, dtype=np.uint8)
+        if problems:
+            warnings.warn("incomplete picture: " + "; ".join(problems), stacklevel=4)
+        return Planes(colour, alpha, dict(contents.metadata))
+
+    @_undisturbed
+    def verify(self, data: bytes) -> None:
+        """Decode the indices of a file, whatever its size. Raises a VQCError unless their checksums hold."""
+        contents = vqbitstream.unpack(data, _UNLIMITED)
+        header = contents.header
+        self._check(header)
+        for number, tile in enumerate(header.tiles):
+            self._decode_tile(tile, header.step_code, contents.sections[number :: len(header.tiles)], header.layers)
+
+    @_undisturbed
+    def decode_latent(self, data: bytes, limits: Limits = Limits()) -> tuple[Latent, Header]:  # noqa: B008
+        """Bytes -> latent [h, w, C] in 1/256 step, and the header. Raises a VQCError."""
+        contents = vqbitstream.unpack(data, limits)
+        header = contents.header
+        self._check(header)
+        rows, columns = latent_shape(header.width, header.height)
+        rect = Tile(0, rows, 0, columns)
+        return self._decode_tiles(contents, rect, header.layers, False, [], None)[0], header
+
+    def _decode_tile(
+        self,
+        tile: Tile,
+        step_code: int,
+        sections: Sequence[Section | None],
+        layers: int,
+        allow_partial: bool = False,
+        problems: list[str] | None = None,
+    ) -> npt.NDArray[np.int64]:
+        """Latent rows [h*w, C] of one tile from its sections, coarse to fine. Raises CorruptError.
+
+        allow_partial: make do with the sections before the first that is missing or damaged, and say so in `problems`.
+        """
+        total = len(self.config.groups)
+
+        def decode(count: int) -> npt.NDArray[np.int64]:
+            sound = [s for s in sections if s is not None]
+            if len(sections) < total:  # one checksum covers all layers: proved first, then read again for a preview
+                readers = [SectionReader(sound[0].payload, self.tables, sound[0].index_crc) for _ in range(2)]
+                latent = self.latent_coder.decode(tile.shape, step_code, [readers[0]] * total)
+                if count < total:
+                    latent = self.latent_coder.decode(tile.shape, step_code, [readers[1]] * count, close=False)
+                return latent
+            used = [SectionReader(s.payload, self.tables, s.index_crc) for s in sound[:count]]
+            return self.latent_coder.decode(tile.shape, step_code, used)
+
+        whole = next((n for n, s in enumerate(sections) if s is None), len(sections))
+        count = min(layers, total if whole == len(sections) else whole)
+        while count:
+            try:
+                return decode(count)
+            except CorruptError as error:
+                if not allow_partial or count == 1:
+                    raise
+                assert problems is not None
+                problems.append(str(error))
+                count -= 1
+        raise TruncatedError("the first layer is cut or damaged")
+
+    def _check(self, header: Header) -> None:
         if header.model_id != self.model_id:
             raise UnsupportedError(f"the file needs model {header.model_id.hex()}, this is {self.model_id.hex()}")
         if header.layers != len(self.config.groups):
             raise CorruptError(f"{header.layers} layers in the file, {len(self.config.groups)} in the model")
-        if layers is not None and not 1 <= layers <= header.layers:
-            raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
-        count = header.layers if layers is None else layers
-        shape = latent_shape(header.width, header.height)
-        if header.single_section:  # its one checksum covers all layers: proved first, then read again for a preview
-            reader = SectionReader(sections[0].payload, self.tables, sections[0].index_crc)
-            latent = self.latent_coder.decode(shape, header.step_code, [reader] * header.layers)
-            if count < header.layers:
-                reader = SectionReader(sections[0].payload, self.tables, sections[0].index_crc)
-                latent = self.latent_coder.decode(shape, header.step_code, [reader] * count, close=False)
-        else:
-            readers = [SectionReader(s.payload, self.tables, s.index_crc) for s in sections[:count]]
-            latent = self.latent_coder.decode(shape, header.step_code, readers)
-        return latent, header
+        if header.single_section and len(header.tiles) > 1:
+            raise CorruptError("layers share a section in a picture of many tiles")
 
-    def _log2_step(self, step_code: int) -> Tensor:
-        return torch.tensor(
-            [step_code / STEP_LOG2_FRACTION - STEP_LOG2_OFFSET], dtype=torch.float32, device=self.device
-        )
-
-    def analyse(self, pixels: Pixels, step_code: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Latent rows [h*w, C] and side grid [rows, columns, channels], both int64 in 1/256."""
-        height, width = pixels.shape[:2]
-        planes = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-        x = torch.from_numpy(planes.astype(np.float32)).to(self.device).permute(2, 0, 1)[None] / 255 - 0.5
-        x = F.pad(x, (0, -width % PATCH_PX, 0, -height % PATCH_PX), mode="replicate")
-        log2_step = self._log2_step(step_code)
-        latent = self.analysis(x.contiguous(memory_format=torch.channels_last), log2_step)
-        side = self.side_analysis(compand(latent / self.synthesis.sigma[:, None, None]), log2_step)
-        scaled = torch.round(latent * (torch.exp2(-log2_step) * ONE))[0].permute(1, 2, 0)
-        rows = scaled.reshape(-1, scaled.shape[2]).cpu().numpy().astype(np.int64)
-        return rows, torch.round(side * ONE)[0].permute(1, 2, 0).cpu().numpy().astype(np.int64)
-
-    def synthesise(self, latent: npt.NDArray[np.int64], step_code: int, shape: tuple[int, ...]) -> Pixels:
-        """Latent rows [h*w, C] in 1/256 step -> uint8 picture of the given shape, (H, W, 3) or (H, W)."""
-        height, width = shape[:2]
-        rows, columns = latent_shape(width, height)
-        log2_step = self._log2_step(step_code)
-        y = torch.from_numpy(latent.astype(np.float32)).to(self.device).reshape(1, rows, columns, -1)
-        y = y.permute(0, 3, 1, 2) * (torch.exp2(log2_step) / ONE)
-        picture = self.synthesis(y, log2_step)[0, :, :height, :width]
-        if len(shape) == 2:
-            picture = picture.mean(0, keepdim=True)
-        levels = ((picture + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-        return np.ascontiguousarray(levels.reshape(shape))
+    def _decode_tiles(
+        self,
+        contents: Contents,
+        rect: Tile,
+        layers: int,
+        allow_partial: bool,
+        problems: list[str],
+        progress: Progress | None,
+    ) -> tuple[Latent, Tile]:
+        """Latent of the tiles that the positions `rect`, and what the synthesis sees around them, touch; and the area they cover."""
+        header, halo = contents.header, self.transforms.synthesis_halo
+        tiles = header.tiles
+        wanted = [
+            n
+            for n, t in enumerate(tiles)
+            if t.top < rect.bottom + halo and t.bottom > rect.top - halo
+            and t.left < rect.right + halo and t.right > rect.left - halo
+        ]  # fmt: skip
+        first, last = tiles[wanted[0]], tiles[wanted[-1]]
+        area = Tile(first.top, last.bottom, first.left, last.right)
+        latent = np.empty((*area.shape, self.config.channels), dtype=np.int32)
+        step = _Steps(progress, 2 * area.shape[0] * area.shape[1])
+        for number in wanted:
+            tile = tiles[number]
+            sections = contents.sections[number :: len(tiles)]
+            try:
+                rows = self._decode_tile(tile, header.step_code, sections, layers, allow_partial, problems)
+            except CorruptError as error:
+                if not allow_partial:
+                    raise
+                raise type(error)(f"nothing to show: {error}") from None
+            place = (
+                slice(tile.top - area.top, tile.bottom - area.top),
+                slice(tile.left - area.left, tile.right - area.left),
+            )
+            latent[place] = rows.reshape(*tile.shape, -1)
+            step(tile.shape[0] * tile.shape[1])
+        return latent, area
 
     def macs_per_pixel(self) -> dict[str, float]:
         """Multiply-accumulates per pixel to decode: the linear synthesis, its correction, the prior."""
@@ -254,6 +405,28 @@ class Codec:
                 positions = 0.5
             prior += macs * positions / area
         return {"linear synthesis": linear, "synthesis correction": correction, "prior": prior}
+
+
+def _log2_step(step_code: int) -> float:
+    return step_code / STEP_LOG2_FRACTION - STEP_LOG2_OFFSET
+
+
+def _tile_rows(latent: Latent, tile: Tile) -> npt.NDArray[np.int64]:
+    """A tile's part of a latent [h, w, C], as rows by position."""
+    part = latent[tile.top : tile.bottom, tile.left : tile.right]
+    return part.reshape(-1, latent.shape[2]).astype(np.int64)
+
+
+class _Steps:
+    """Counts finished positions and reports the share done."""
+
+    def __init__(self, progress: Progress | None, total: int, start: float = 0.0) -> None:
+        self.progress, self.total, self.done = progress, total, start * total
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        if self.progress:
+            self.progress(min(self.done / self.total, 1.0))
 
 
 def _make(name: str, device: str, backend: str) -> Codec:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from vqbitstream.header import SIDE_FACTOR
 
-from .prior import SIDE_FACTOR, Prior, PriorState
+from .prior import Prior, PriorState
 from .quantizer import Quantizer, SectionSource, Sink, Source
 
 Ints = npt.NDArray[np.int64]

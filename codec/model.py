@@ -16,9 +16,8 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from vqbitstream.header import PATCH_PX, SIDE_FACTOR
 
-PATCH_PX = 16
-SIDE_FACTOR = 4  # one side-grid position for 4x4 latent positions
 STEP_LOG2_MIN, STEP_LOG2_MAX = -5, 1  # the steps seen in training, as log2; outside, the conditioning saturates
 STEP_FEATURES = STEP_LOG2_MAX - STEP_LOG2_MIN + 1
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from vqbitstream.header import STEP_LOG2_FRACTION, STEP_LOG2_OFFSET
+from vqbitstream.header import SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_LOG2_OFFSET
 
 Ints = npt.NDArray[np.int64]
 
-SIDE_FACTOR = 4
 STEP_KNOTS = 7  # hat functions of log2(step) at -5, -4, .. 1
 STEP_KNOT_MIN = -5
 MAX_WEIGHT = MAX_ACTIVATION = 127

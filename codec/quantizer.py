@@ -6,13 +6,13 @@ A pair's predicted scales choose its *level* and its frequency *table*:
 
 * level 0, both scales up to 2^(1/4) steps: one vector from the codebook of its table.
 * level 1 and 2: a coarse vector first (8 or 64 times the integer grid), then finer ones down to the grid itself, so that
-  no pair overloads its codebook.
+  no pair overloads its codebook. A finer vector is coded as seen from the coarser ones: its signs are theirs, and which of
+  them is zero is part of its class. So no stage loses what the Laplace shape of the residual says of the next.
 * the escape symbol, for the rare pair that its codebook cannot reach, restarts the pair at level 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,7 +35,7 @@ OCTAVE = 32  # unit of log2-scales
 LOG2_SCALE_MIN, LOG2_SCALE_MAX = -6 * OCTAVE, 9 * OCTAVE
 LEVEL_LOG2, LEVELS = 3, 3
 LEVEL_TOP = (OCTAVE // 4, 3 * OCTAVE + OCTAVE // 4)  # largest log2-scale of level 0 and 1
-REACH = (RADIUS, 64 + 3, 512 + 32)  # largest |residual| in steps that a level can code
+REACH = (RADIUS, 64 + 3, 512 + 31)  # largest |residual| in steps that a level can code
 ESCAPE_LOG2_SCALE = 5 * OCTAVE
 
 RATIO_BINS = 5
@@ -44,10 +44,10 @@ SINGLE_TABLES = COARSE_TABLES = TOP_BINS * RATIO_BINS
 LOW_TABLES = LOW_BINS * RATIO_BINS
 FIRST_COARSE = SINGLE_TABLES
 FIRST_LOW = FIRST_COARSE + COARSE_TABLES
-TABLES = FIRST_LOW + 2 * LOW_TABLES
+LOW_STATES = 4  # whether the coarser stages left the first, the second coordinate at zero
+TABLES = FIRST_LOW + LOW_STATES * LOW_TABLES
 
 LAMBDA = 0.11552453  # 2 ln 2 / 12: bits -> squared steps, the slope of D(R) for uniform cells
-RATE_WEIGHT = 0.6  # share of lambda that the choice counts bits with, in training
 BOOK_TOPS = (-2 * OCTAVE, -OCTAVE, -OCTAVE // 2)  # mean log2-scales at which level 0 goes on to the next codebook
 BOOKS = len(BOOK_TOPS) + 1
 
@@ -62,6 +62,14 @@ class SectionSource(Source, Protocol):
 
 class Sink(Protocol):
     def write(self, tables: Ints, symbols: Ints) -> None: ...
+
+
+def default_rate_weight(log2_step: Any) -> Any:
+    """Share of lambda that the choice counts bits with, in training and by default: 0.9 at step 0.7, 0.16 less per octave below.
+
+    log2_step: NumPy or torch floats; measured on the dev pictures.
+    """
+    return (0.9 + 0.16 * (log2_step + 0.5)).clip(0.3, 1.1)
 
 
 def mean_and_ratio(log2_scale: Any) -> tuple[Any, Any, Any]:
@@ -83,9 +91,10 @@ def single_table_book() -> npt.NDArray[np.int64]:
     return np.searchsorted(np.asarray(BOOK_TOPS), mean, side="right").astype(np.int64)
 
 
-def _low_table(mean: Ints, ratio: Ints, level: int, nonzero_above: Ints) -> Ints:
-    bins = ((mean - 3 * OCTAVE * level + 24) >> 4).clip(0, LOW_BINS - 1)
-    return FIRST_LOW + LOW_TABLES * nonzero_above + bins * RATIO_BINS + ratio
+def coarse_digit(steps: Any, level: int) -> Any:
+    """Coordinates of the stage at this level, in units of 8^level, for a rest in whole steps; halves round away from zero."""
+    half = (1 << (LEVEL_LOG2 * level)) >> 1
+    return np.sign(steps) * ((np.abs(steps) + half) >> (LEVEL_LOG2 * level))
 
 
 def grid_codebook() -> npt.NDArray[np.int16]:
@@ -128,20 +137,17 @@ class _Pairs:
         tables = single_table(self.mean - 3 * OCTAVE * self.level, self.ratio)
         return np.asarray(tables + FIRST_COARSE * (self.level > 0), dtype=np.int64)
 
-    def lower_stages(self, escaped: npt.NDArray[np.bool_]) -> Iterator[tuple[int, Ints]]:
-        """(level of the stage, rows that have it), coarse to fine, after the top stage."""
-        for level in range(LEVELS - 2, -1, -1):
-            yield level, np.flatnonzero((self.level > level) & ~escaped)
-
-    def low_tables(self, rows: Ints, level: int, above: Ints) -> Ints:
-        """above: residual decoded so far for the rows [n, 2]; whether it is zero is part of the class."""
-        return _low_table(self.mean[rows], self.ratio[rows], level, (above != 0).any(axis=1).astype(np.int64))
+    def low_tables(self, rows: Any, level: int, above: Ints) -> Ints:
+        """Tables of the stage at `level`. above: what the coarser stages decoded for the rows, [n, 2] in any unit."""
+        bins = ((self.mean[rows] - 3 * OCTAVE * level + 24) >> 4).clip(0, LOW_BINS - 1)
+        state = 2 * (above[:, 0] != 0) + (above[:, 1] != 0)
+        return FIRST_LOW + LOW_TABLES * state + bins * RATIO_BINS + self.ratio[rows]
 
 
 class Quantizer:
     """Codebooks and code lengths; turns residuals into symbols and back.
 
-    codebooks: int16 [4, 289, 2] in 1/256 step, for level 0. bits: float32 [350, 290], code length of each symbol in each table.
+    codebooks: int16 [4, 289, 2] in 1/256 step, for level 0. bits: float32 [440, 290], code length of each symbol in each table.
     """
 
     def __init__(self, codebooks: npt.NDArray[np.int16], bits: npt.NDArray[np.float32]) -> None:
@@ -164,12 +170,14 @@ class Quantizer:
         if (escaped & (pairs.level == LEVELS - 1)).any():
             raise CorruptError("escape symbol in the coarsest level")
         decoded = self._top_vectors(pairs, tables, np.where(escaped, ZERO, symbols))
-        for level, rows in pairs.lower_stages(escaped):
+        for level in range(LEVELS - 2, -1, -1):
+            rows = np.flatnonzero((pairs.level > level) & ~escaped)
             if len(rows):
-                low = source.read(pairs.low_tables(rows, level, decoded[rows]))
+                above = decoded[rows]
+                low = source.read(pairs.low_tables(rows, level, above))
                 if (low == ESCAPE).any():
                     raise CorruptError("escape symbol in a fine stage")
-                decoded[rows] += self._grid[low] << (LEVEL_LOG2 * level)
+                decoded[rows] += _seen_from(above, self._grid[low]) << (LEVEL_LOG2 * level)
         rows = np.flatnonzero(escaped)
         if len(rows):
             decoded[rows] = self.decode(np.full((len(rows), 2), ESCAPE_LOG2_SCALE), source)
@@ -186,23 +194,22 @@ class Quantizer:
         symbols = np.full(len(tables), ZERO)
         single = np.flatnonzero(pairs.level == 0)
         symbols[single] = self._choose(tables[single], residual[single], rate_weight)
-        steps = np.clip(
-            (residual + ONE // 2) >> FRACTION_LOG2, -REACH[2], REACH[2]
-        )  # nearest grid point, for levels 1, 2
-        peak = np.abs(steps).max(axis=1, initial=0)
-        symbols[(pairs.level == 1) & (peak > REACH[1])] = ESCAPE
+        steps = np.zeros_like(residual)
         for level in (1, 2):
-            rows = np.flatnonzero((pairs.level == level) & (symbols != ESCAPE))
-            symbols[rows] = _grid_index(_coarse(steps[rows], peak[rows], level))
+            rows = np.flatnonzero(pairs.level == level)
+            steps[rows] = self._choose_steps(pairs, rows, level, residual[rows], rate_weight)
+            symbols[rows] = _grid_index(coarse_digit(steps[rows], level))
+            symbols[rows[(np.abs(steps[rows]) > REACH[level]).any(axis=1)]] = ESCAPE
         escaped = symbols == ESCAPE
         sink.write(tables, symbols)
         decoded = self._top_vectors(pairs, tables, np.where(escaped, ZERO, symbols))
-        for level, rows in pairs.lower_stages(escaped):
+        for level in range(LEVELS - 2, -1, -1):
+            rows = np.flatnonzero((pairs.level > level) & ~escaped)
             if len(rows):
-                rest = steps[rows] - (decoded[rows] >> FRACTION_LOG2)
-                chosen = _coarse(rest, np.abs(rest).max(axis=1), level)
-                sink.write(pairs.low_tables(rows, level, decoded[rows]), _grid_index(chosen))
-                decoded[rows] += chosen << (FRACTION_LOG2 + LEVEL_LOG2 * level)
+                above = decoded[rows]
+                digit = coarse_digit(steps[rows] - (above >> FRACTION_LOG2), level)
+                sink.write(pairs.low_tables(rows, level, above), _grid_index(_seen_from(above, digit)))
+                decoded[rows] += digit << (FRACTION_LOG2 + LEVEL_LOG2 * level)
         rows = np.flatnonzero(escaped)
         if len(rows):
             wide = np.full((len(rows), 2), ESCAPE_LOG2_SCALE)
@@ -213,6 +220,29 @@ class Quantizer:
         learned = self.codebooks[self._book[np.minimum(tables, SINGLE_TABLES - 1)], symbols]
         coarse = self._grid[symbols] << (LEVEL_LOG2 * pairs.level)[:, None]
         return np.where((pairs.level > 0)[:, None], coarse, learned)
+
+    def _choose_steps(self, pairs: _Pairs, rows: Ints, level: int, residual: Ints, rate_weight: float) -> Ints:
+        """Grid point for pairs of level 1 or 2: the nearest, or by its bits one nearer to zero. [n, 2] -> whole steps [n, 2]"""
+        reach = REACH[level] + (level < LEVELS - 1)  # one more says that an escape is needed
+        nearest = np.clip((residual + ONE // 2) >> FRACTION_LOG2, -reach, reach)
+        if rate_weight <= 0 or not len(rows):
+            return nearest
+        inward = nearest - np.sign(nearest)
+        tops = pairs.top_tables()[rows]
+        candidates = np.stack([np.where(inner, inward, nearest) for inner in ((0, 0), (0, 1), (1, 0), (1, 1))])
+        costs = []
+        for steps in candidates:
+            digit = np.clip(coarse_digit(steps, level), -RADIUS, RADIUS)
+            bits, above = self.bits[tops, _grid_index(digit)], digit << (LEVEL_LOG2 * level)
+            for low in range(level - 1, -1, -1):
+                digit = coarse_digit(steps - above, low)
+                bits = bits + self.bits[pairs.low_tables(rows, low, above), _grid_index(_seen_from(above, digit))]
+                above = above + (digit << (LEVEL_LOG2 * low))
+            costs.append(np.square(residual / ONE - steps).sum(axis=1) + rate_weight * LAMBDA * bits)
+        best = np.argmin(costs, axis=0)
+        return np.where(
+            (np.abs(nearest) > REACH[level]).any(axis=1)[:, None], nearest, candidates[best, np.arange(len(rows))]
+        )
 
     def _choose(self, tables: Ints, residual: Ints, rate_weight: float) -> Ints:
         """Rate-aware choice (ECVQ: Chou, Lookabaugh & Gray 1989) among the codewords near each residual."""
@@ -239,13 +269,9 @@ class Quantizer:
         return symbols
 
 
-def _coarse(steps: Ints, peak: Ints, level: int) -> Ints:
-    """Vector of the stage at this level for a rest in whole steps: zero where the stages below reach. [n, 2] -> [n, 2]"""
-    if level == 0:
-        return np.clip(steps, -RADIUS, RADIUS)
-    unit = 1 << (LEVEL_LOG2 * level)
-    rounded = np.clip((steps + unit // 2) >> (LEVEL_LOG2 * level), -RADIUS, RADIUS)
-    return np.where((peak <= REACH[level - 1])[:, None], 0, rounded)
+def _seen_from(above: Ints, vectors: Ints) -> Ints:
+    """Vectors with their axes turned to where the coarser stages point; its own inverse. [n, 2] twice -> [n, 2]"""
+    return np.where(above < 0, -vectors, vectors)
 
 
 def _grid_index(vectors: Ints) -> Ints:

@@ -41,6 +41,14 @@ class ModelEntry:
     model_id: str
     license: str
 
+    @property
+    def path(self) -> Path:
+        return Path(str(files("vqcodec.weights").joinpath(self.file)))
+
+    @property
+    def file_bytes(self) -> int:
+        return self.path.stat().st_size
+
 
 def model_id(tensors: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> bytes:
     """Id of a model, 8 bytes: the decoder's sizes, and its tensors by name, dtype, shape and little-endian contents, hashed."""
@@ -94,7 +102,7 @@ def find(name: str | Path) -> tuple[Path, str | None]:
     """Path and expected SHA-256 (None for a file of the user's) of a model by name or path. Raises ModelError."""
     for number, entry in enumerate(manifest()):
         if name == entry.name or (name == "default" and number == 0):
-            return Path(str(files("vqcodec.weights").joinpath(entry.file))), entry.sha256
+            return entry.path, entry.sha256
     path = Path(name)
     if path.suffix == ".safetensors" or path.exists():
         return path, None

@@ -9,6 +9,7 @@ import pytest
 import vqbitstream
 from support import FIXTURES, golden
 from vqbitstream import (
+    Contents,
     CorruptError,
     Header,
     LimitError,
@@ -18,11 +19,13 @@ from vqbitstream import (
     UnsupportedError,
     VQCError,
 )
+from vqbitstream.alpha import pack_plane, unpack_plane
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
-from vqbitstream.header import HEADER_BYTES
+from vqbitstream.header import HEADER_BYTES, TILE, tile_edges
 
-HEADER = Header(640, 480, False, False, 5000, 30000, b"12345678", 3)
+HEADER = Header(640, 480, False, False, False, 5000, 30000, b"12345678", 3)
 SECTIONS = [Section(b"abcd" * n, n) for n in (1, 2, 3)]
+FILE = Contents(HEADER, SECTIONS, None, {"icc": b"profile" * 9, "xmp": b"<x/>"})
 
 
 def tables() -> FrequencyTables:
@@ -69,12 +72,13 @@ def test_newer_format_version_is_named() -> None:
 
 
 def test_container_round_trip() -> None:
-    data = vqbitstream.pack(HEADER, SECTIONS)
-    assert vqbitstream.unpack(data, Limits()) == (HEADER, SECTIONS)
+    assert vqbitstream.unpack(vqbitstream.pack(FILE), Limits()) == FILE
+    with_alpha = dataclasses.replace(FILE, header=dataclasses.replace(HEADER, alpha=True), alpha=b"\x00alpha")
+    assert vqbitstream.unpack(vqbitstream.pack(with_alpha), Limits()) == with_alpha
 
 
 def test_truncated_anywhere_is_an_error() -> None:
-    data = vqbitstream.pack(HEADER, SECTIONS)
+    data = vqbitstream.pack(FILE)
     for end in range(len(data)):
         with pytest.raises(VQCError if end < 9 else TruncatedError):
             vqbitstream.unpack(data[:end], Limits())
@@ -82,7 +86,7 @@ def test_truncated_anywhere_is_an_error() -> None:
 
 def test_appended_bytes_are_an_error() -> None:
     with pytest.raises(CorruptError, match="1 bytes follow"):
-        vqbitstream.unpack(vqbitstream.pack(HEADER, SECTIONS) + b"x", Limits())
+        vqbitstream.unpack(vqbitstream.pack(FILE) + b"x", Limits())
 
 
 def test_every_single_bit_flip_of_a_real_file_is_an_error(codec) -> None:  # type: ignore[no-untyped-def]
@@ -92,6 +96,74 @@ def test_every_single_bit_flip_of_a_real_file_is_an_error(codec) -> None:  # typ
         damaged[bit // 8] ^= 1 << (bit % 8)
         with pytest.raises(VQCError):
             codec.decode_pixels(bytes(damaged))
+
+
+def test_single_bit_flips_of_metadata_and_alpha_are_errors(codec) -> None:  # type: ignore[no-untyped-def]
+    data = (FIXTURES / "rgb.vqc").read_bytes()
+    rng = np.random.default_rng(0)
+    for bit in rng.choice(8 * len(data), 300, replace=False):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << (bit % 8)
+        with pytest.raises(VQCError):
+            codec.decode_planes(bytes(damaged))
+
+
+def test_partial_reading_keeps_what_is_sound() -> None:
+    data = vqbitstream.pack(FILE)
+    cut = vqbitstream.unpack(data[:-3], Limits(), partial=True)
+    assert list(cut.sections) == [SECTIONS[0], SECTIONS[1], None]
+    assert cut.metadata == FILE.metadata
+    assert cut.problems == ("the file ends inside layer section 3 of 3",)
+    damaged = bytearray(data)
+    damaged[vqbitstream.header.HEADER_BYTES + 12] ^= 1
+    assert set(vqbitstream.unpack(bytes(damaged), Limits(), partial=True).metadata) == {"xmp"}
+
+
+@pytest.mark.parametrize("limit", [8, 62])
+def test_metadata_beyond_the_limit_is_refused_without_inflating_it(limit: int) -> None:
+    with pytest.raises(LimitError, match="icc"):
+        vqbitstream.unpack(vqbitstream.pack(FILE), Limits(max_metadata_bytes=limit))
+    bomb = dataclasses.replace(FILE, metadata={"exif": bytes(40_000_000)})
+    with pytest.raises(LimitError, match="exif"):
+        vqbitstream.unpack(vqbitstream.pack(bomb), Limits())
+
+
+@pytest.mark.parametrize("side_px", [1, 16, 17, 1024, 1025, 1040, 2048, 5000, 65535])
+def test_tiles_cover_a_side_evenly(side_px: int) -> None:
+    edges = tile_edges(side_px)
+    sizes = np.diff(edges)
+    assert edges[0] == 0
+    assert edges[-1] == -(-side_px // 16)
+    assert sizes.min() > 0
+    assert sizes.max() <= TILE
+    assert len(edges) == -(-edges[-1] // TILE) + 1
+    assert all(e % 4 == 0 for e in edges[:-1])
+
+
+@pytest.mark.parametrize("kind", ["flat", "ramp", "noise", "mask"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (37, 53)])
+def test_alpha_is_lossless(kind: str, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.indices(shape)
+    plane = {
+        "flat": np.full(shape, 7),
+        "ramp": (3 * x + 5 * y) % 256,
+        "noise": rng.integers(0, 256, shape),
+        "mask": 255 * ((x - 20) ** 2 + (y - 20) ** 2 < 200),
+    }[kind].astype(np.uint8)
+    data = pack_plane(plane)
+    np.testing.assert_array_equal(unpack_plane(data, *shape), plane)
+    for other in ((shape[0] + 1, shape[1]), (shape[0], shape[1] + 1)):
+        with pytest.raises(CorruptError):
+            unpack_plane(data, *other)
+    for damaged in (b"", b"\x09" + data[1:], data[:-1], data + b"x", data[:1] + b"zz"):
+        with pytest.raises(CorruptError):
+            unpack_plane(damaged, *shape)
+
+
+def test_a_smooth_alpha_is_small() -> None:
+    y, x = np.indices((200, 300))
+    assert len(pack_plane(((3 * x + 5 * y) % 256).astype(np.uint8))) < 600
 
 
 def test_entropy_round_trip_and_estimate() -> None:
@@ -139,7 +211,9 @@ def test_tables_must_be_positive() -> None:
 
 def test_hostile_files_with_sound_checksums_reach_the_decoder_and_raise_only_ours(codec) -> None:  # type: ignore[no-untyped-def]
     """Payload, lengths and header values are changed and every checksum is made right again."""
-    header, sections = vqbitstream.unpack((FIXTURES / "rgb.vqc").read_bytes(), Limits())
+    contents = vqbitstream.unpack((FIXTURES / "odd.vqc").read_bytes(), Limits())
+    header, sections = contents.header, contents.sections
+    assert sections[0] is not None
     rng = np.random.default_rng(0)
     for _ in range(100):
         payload = bytearray(sections[0].payload)
@@ -151,7 +225,7 @@ def test_hostile_files_with_sound_checksums_reach_the_decoder_and_raise_only_our
             else {}
         )
         cut = bytes(payload[: rng.integers(0, len(payload) // 4 + 1) * 4])
-        data = vqbitstream.pack(dataclasses.replace(header, **changes), [Section(cut, sections[0].index_crc)])
+        data = vqbitstream.pack(Contents(dataclasses.replace(header, **changes), [Section(cut, sections[0].index_crc)]))
         for layers in (None, 1):
             with pytest.raises(CorruptError):
                 codec.decode_pixels(data, layers=layers)
@@ -175,7 +249,10 @@ def test_format_document_agrees_with_the_code() -> None:
         return [struct.calcsize("<" + item) for item in re.findall(r"\d*[a-zA-Z]", layout.format)]
 
     assert sizes("Header") == [len(header.MAGIC), 1, *of(header._FIXED), 4]
-    assert sizes("Sections") == of(container._SECTION)
+    assert sizes("Sections") == [*of(container._SECTION), 4]
+    assert sum(sizes("Sections")) == container.LAYER_OVERHEAD_BYTES
+    for name, tag in {**container.METADATA, "alpha": container.ALPHA, "layer": container.LAYER}.items():
+        assert f"| `{tag.decode()}` | {name}" in text
     assert f"{header.HEADER_BYTES} bytes" in text
     assert header.MAGIC.hex(" ") in text
 

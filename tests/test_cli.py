@@ -7,10 +7,12 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
-from support import FIXTURES, TINY
+from support import FIXTURES, TINY, picture
 from vqcodec.cli import main
 
 
@@ -64,7 +66,7 @@ def test_nothing_is_overwritten_without_force(photo: Path) -> None:
     assert file.read_bytes() != before
 
 
-@pytest.mark.parametrize("kind", ["text", "missing", "folder", "empty", "cut", "alpha", "same"])
+@pytest.mark.parametrize("kind", ["text", "missing", "folder", "empty", "cut", "same", "unreadable"])
 def test_wrong_input_is_one_line_and_leaves_nothing(kind: str, photo: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     out = tmp_path / "out.vqc"
@@ -76,10 +78,11 @@ def test_wrong_input_is_one_line_and_leaves_nothing(kind: str, photo: Path, tmp_
         bad.touch()
     elif kind == "cut":
         bad.write_bytes(photo.read_bytes()[:300])
-    elif kind == "alpha":
-        Image.new("RGBA", (20, 20)).save(bad)
     elif kind == "same":
-        bad, out = photo, photo
+        bad = photo.rename(photo.with_suffix(".vqc"))
+        out = bad
+    elif kind == "unreadable":
+        bad = Path("/proc/self/mem")
     before = sorted(tmp_path.iterdir())
     done = run("encode", bad, out, "-m", TINY, "-f")
     assert done.exit_code == 1
@@ -90,10 +93,11 @@ def test_wrong_input_is_one_line_and_leaves_nothing(kind: str, photo: Path, tmp_
 
 DAMAGE = {
     "png": "not a .vqc file",
-    "cut": "ends inside section",
+    "cut": "ends inside layer section",
     "flipped": "checksum",
     "appended": "follow the last section",
     "unknown model": "not installed",
+    "newer version": "format version 9",
 }
 
 
@@ -108,6 +112,8 @@ def test_bad_files_are_one_line_and_leave_nothing(kind: str, photo: Path, tmp_pa
         data[60] ^= 4
     elif kind == "appended":
         data += b"\0"
+    elif kind == "newer version":
+        data[8] = 9
     file = tmp_path / "bad.vqc"
     file.write_bytes(data)
     before = sorted(tmp_path.iterdir())
@@ -137,7 +143,121 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["encode"], ["encode", "a.png", "-q", "0"], ["nonsense"], ["encode", "a", "b", "c"]]
+    "arguments",
+    [
+        ["encode"],
+        ["encode", "a.png", "-q", "0"],
+        ["nonsense"],
+        ["encode", "a", "b", "c"],
+        ["encode", "a.png", "b.png"],
+        ["decode", "a.vqc", "b.vqc"],
+        ["encode", "a.png", "--target-size", "10k", "--target-psnr", "30"],
+        ["encode", "a.png", "--target-size", "ten"],
+        ["encode", "-", "-o", "out"],
+        ["decode", "a.vqc", "--crop", "1,2,3"],
+    ],
 )
 def test_wrong_use_is_exit_2(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+def test_a_batch_goes_on_after_a_bad_input(photo: Path, tmp_path: Path) -> None:
+    bad, other = tmp_path / "bad.png", tmp_path / "other.webp"
+    bad.write_text("no picture")
+    Image.open(photo).save(other)
+    out = tmp_path / "new" / "out"
+    done = run("encode", bad, photo, other, "-o", out, "-m", TINY, "-v")
+    assert done.exit_code == 1
+    assert sorted(p.name for p in out.iterdir()) == ["other.vqc", "photo.vqc"]
+    assert "bad.png: not a picture" in done.stderr
+    assert "1 of 3 inputs failed" in done.stderr
+    assert done.stderr.count(" -> ") == 2
+    back = run("decode", out / "photo.vqc", out / "other.vqc", "-o", tmp_path / "back", "-m", TINY)
+    assert back.exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "back").iterdir()) == ["other.png", "photo.png"]
+
+
+def test_two_inputs_never_share_an_output(photo: Path, tmp_path: Path) -> None:
+    Image.open(photo).save(tmp_path / "photo.webp")
+    done = run("encode", photo, tmp_path / "photo.webp", "-o", tmp_path / "out", "-m", TINY, "-f")
+    assert done.exit_code == 1
+    assert "just written for another input" in done.stderr
+
+
+def test_targets(photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.vqc"
+    assert run("encode", photo, out, "--target-size", "0.15k", "-m", TINY).exit_code == 0
+    assert out.stat().st_size <= 150
+    done = run("encode", photo, out, "--target-size", "20", "-m", TINY, "-f")
+    assert done.exit_code == 1
+    assert "the nearest possible is" in done.stderr
+    done = run("encode", photo, out, "--target-size", "1M", "-m", TINY, "-f")
+    assert done.exit_code == 0
+    assert "warning: the nearest to 1000000 bytes" in done.stderr
+
+
+def test_crop_and_layers(photo: Path, tmp_path: Path) -> None:
+    file = encoded(photo)
+    assert run("decode", file, tmp_path / "a.png", "--crop", "10,20,30,40", "-m", TINY).exit_code == 0
+    assert Image.open(tmp_path / "a.png").size == (30, 40)
+    done = run("decode", file, tmp_path / "b.png", "--crop", "80,0,30,40", "-m", TINY)
+    assert done.exit_code == 1
+    assert "not inside 90x70" in done.stderr
+    assert run("decode", file, tmp_path / "c.png", "--layers", "9", "-m", TINY).exit_code == 1
+
+
+def test_cut_files(photo: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(300, 260)).save(photo)
+    file = encoded(photo)
+    file.write_bytes(file.read_bytes()[:-9])
+    assert run("decode", file, tmp_path / "a.png", "-m", TINY).exit_code == 1
+    done = run("decode", file, tmp_path / "a.png", "--allow-partial", "-m", TINY)
+    assert done.exit_code == 0
+    assert "warning: incomplete picture: the file ends before layer section 3 of 3" in done.stderr
+    assert Image.open(tmp_path / "a.png").size == (300, 260)
+
+
+def test_alpha_and_metadata_survive_and_strip_drops_the_latter(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    Image.fromarray(np.dstack([picture(50, 40), picture(50, 40)[..., :1]])).save(tmp_path / "a.png", exif=exif)
+    file = encoded(tmp_path / "a.png")
+    facts = json.loads(run("info", "--json", file).stdout)
+    assert facts["mode"] == "RGBA"
+    assert facts["alpha_bytes"] > 0
+    assert set(facts["metadata"]) == {"exif"}
+    assert run("decode", file, tmp_path / "b.png", "-m", TINY).exit_code == 0
+    back = Image.open(tmp_path / "b.png")
+    assert back.getexif()[0x010F] == "Maker"
+    np.testing.assert_array_equal(np.asarray(back)[..., 3], np.asarray(Image.open(tmp_path / "a.png"))[..., 3])
+    assert run("encode", tmp_path / "a.png", "-f", "--strip", "-m", TINY).exit_code == 0
+    assert not json.loads(run("info", "--json", file).stdout)["metadata"]
+    assert "alpha" in run("info", file).stdout
+    done = run("decode", file, tmp_path / "b.jpg", "-m", TINY)
+    assert done.exit_code == 1
+    assert not (tmp_path / "b.jpg").exists()
+
+
+def test_max_pixels_in_both_directions(photo: Path, tmp_path: Path) -> None:
+    assert run("encode", photo, "--max-pixels", "6299", "-m", TINY).exit_code == 1
+    file = encoded(photo)
+    done = run("decode", file, tmp_path / "a.png", "--max-pixels", "6299", "-m", TINY)
+    assert done.exit_code == 1
+    assert "6300 pixels, over the limit of 6299" in done.stderr
+
+
+def test_models_and_completion() -> None:
+    listed = json.loads(run("models", "--json").stdout)
+    assert listed[0].keys() >= {"name", "model_id", "license", "sha256", "bytes"}
+    assert listed[0]["name"] in run("models").stdout
+    for shell in ("bash", "zsh", "fish"):
+        assert "_VQCODEC_COMPLETE" in run("completion", shell).stdout
+
+
+def test_threads(photo: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert run("encode", photo, "--threads", "1", "-m", TINY).exit_code == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

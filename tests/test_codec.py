@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import vqbitstream
 import vqcodec
 from PIL import Image
 from support import FIXTURES, TINY, golden, picture
 from vqcodec.codec import Codec
-from vqcodec.image import to_pixels
+from vqcodec.image import Planes
 from vqcodec.registry import find_id, manifest, model_id, read_weights, write_weights
 
 SIZES = [(1, 1), (1, 50), (50, 1), (15, 17), (16, 16), (64, 64), (65, 130), (200, 129), (330, 240)]
@@ -56,6 +59,134 @@ def test_layers_are_previews(codec: Codec) -> None:
             codec.decode_pixels(data, layers=4)
 
 
+def big(width: int, height: int) -> np.ndarray:
+    """A picture of many tiles, cheap to make."""
+    return np.tile(picture(256, 256), (-(-height // 256), -(-width // 256), 1))[:height, :width]
+
+
+def test_tiles_and_blocks_leave_no_seam(codec: Codec) -> None:
+    """Decoded in blocks over tiles, a picture is what its latent gives when it is painted in one piece."""
+    pixels = big(1700, 1100)
+    data = codec.encode_pixels(pixels, quality=60)
+    latent, header = codec.decode_latent(data)
+    assert len(header.tiles) == 4
+    log2_step = np.log2(header.step)
+    whole = codec.transforms
+    step = torch.tensor([log2_step], dtype=torch.float32)
+    y = whole._tensor(latent, step)
+    painted = ((whole.synthesis(y, step)[0] + 0.5) * 255).round().clamp(0, 255).permute(1, 2, 0).numpy()[:1100, :1700]
+    decoded = codec.decode_pixels(data)
+    assert np.abs(painted - decoded).max() <= 1
+    analysed = whole.analyse(pixels, log2_step)
+    planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] / 255 - 0.5
+    x = torch.nn.functional.pad(planes, (0, 12, 0, 4), "replicate")
+    direct = torch.round(whole.analysis(x, step) * 2.0**-log2_step * 256)[0].permute(1, 2, 0).numpy()
+    assert np.abs(analysed - direct).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "region", [(0, 0, 1, 1), (1000, 1000, 60, 50), (3, 777, 1500, 40), (1699, 1099, 1, 1), (0, 0, 1700, 1100)]
+)
+def test_a_region_is_that_part_of_the_whole(codec: Codec, region: tuple[int, int, int, int]) -> None:
+    data = region_file(codec)
+    x, y, width, height = region
+    part, whole = codec.decode(data, region=region), codec.decode(data)
+    assert part.size == (width, height)
+    difference = np.asarray(part, dtype=int) - np.asarray(whole, dtype=int)[y : y + height, x : x + width]
+    assert np.abs(difference).max() <= 1
+
+
+@functools.cache
+def region_file(codec: Codec) -> bytes:
+    pixels = big(1700, 1100)
+    return codec.encode(np.dstack([pixels, pixels[..., 0]]), quality=30)
+
+
+@pytest.mark.parametrize("region", [(-1, 0, 5, 5), (0, 0, 0, 5), (1690, 0, 11, 5), (0, 1100, 1, 1)])
+def test_a_region_outside_is_refused(codec: Codec, region: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="not inside 1700x1100"):
+        codec.decode(region_file(codec), region=region)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_planes_come_back(codec: Codec, channels: int) -> None:
+    pixels = np.dstack([picture(70, 50), 255 - picture(70, 50)[..., :1]])[..., -channels:]
+    image = codec.decode(codec.encode(pixels[..., 0] if channels == 1 else pixels))
+    assert image.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+    if channels in (2, 4):
+        np.testing.assert_array_equal(np.asarray(image)[..., -1], pixels[..., -1])
+
+
+def test_metadata_comes_back_byte_for_byte(codec: Codec) -> None:
+    metadata = {"icc": b"profile", "exif": b"II*\0\x08\0\0\0\0\0", "xmp": b"<x:xmpmeta/>"}
+    data = codec.encode_planes(Planes(picture(40, 30), None, metadata))
+    assert codec.decode_planes(data).metadata == metadata
+
+
+def test_a_cut_file_shows_its_layers_when_asked(codec: Codec) -> None:
+    pixels = big(1100, 260)
+    data = codec.encode_pixels(pixels, quality=90)
+    contents = vqbitstream.unpack(data, vqcodec.Limits())
+    tiles = len(contents.header.tiles)
+    tails = [sum(17 - 4 + len(s.payload) for s in contents.sections[tiles * n :] if s) for n in range(4)]
+    errors = []
+    for keep in (1, 2, 3):
+        cut = data[: len(data) - tails[keep]]
+        if keep < 3:
+            with pytest.raises(vqcodec.TruncatedError):
+                codec.decode(cut)
+            with pytest.warns(UserWarning, match="the file ends before layer section"):
+                image = codec.decode(cut, allow_partial=True)
+            np.testing.assert_array_equal(np.asarray(image), codec.decode_pixels(data, layers=keep))
+        else:
+            image = codec.decode(cut, allow_partial=True)
+        errors.append(np.square(np.asarray(image, dtype=float) - pixels).mean())
+    assert errors == sorted(errors, reverse=True)
+    with pytest.raises(vqcodec.TruncatedError, match="first layer"):
+        codec.decode(data[: len(data) - tails[0] + 20], allow_partial=True)
+
+
+def test_a_damaged_layer_is_left_out_when_asked(codec: Codec) -> None:
+    data = bytearray(codec.encode_pixels(big(300, 260), quality=90))
+    data[-10] ^= 1
+    with pytest.warns(UserWarning, match="layer section 3 of 3 is damaged"):
+        image = codec.decode(bytes(data), allow_partial=True)
+    np.testing.assert_array_equal(
+        np.asarray(image), codec.decode_pixels(codec.encode_pixels(big(300, 260), quality=90), layers=2)
+    )
+
+
+def test_verification_finds_a_prior_that_went_astray(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = codec.encode_pixels(picture(200, 300))
+    codec.verify(data)
+    honest = codec.prior.predict
+
+    def astray(group: int, *rest: Any) -> Any:
+        mean, log2_scale = honest(group, *rest)
+        return mean, log2_scale + 40 * (group > 0)
+
+    monkeypatch.setattr(codec.prior, "predict", astray)
+    with pytest.raises(vqcodec.CorruptError):
+        codec.verify(data)
+
+
+def test_overhead_of_a_small_picture(codec: Codec) -> None:
+    data = codec.encode_pixels(picture(100, 100))
+    assert codec.stats is not None
+    assert len(data) - codec.stats.payload_bytes <= 60
+
+
+def test_progress_runs_from_nothing_to_all(codec: Codec) -> None:
+    seen: list[float] = []
+    data = codec.encode(big(1100, 200), progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1)
+    seen.clear()
+    codec.decode(data, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1)
+
+
 def test_ambient_autocast_and_default_dtype_change_nothing(codec: Codec) -> None:
     pixels = picture(90, 80)
     data, decoded = codec.encode_pixels(pixels), codec.decode_pixels(codec.encode_pixels(pixels))
@@ -93,33 +224,6 @@ def test_estimate_matches_bytes(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
-    [
-        np.zeros((4, 4, 3), dtype=np.float32),
-        np.zeros((4, 4, 4), dtype=np.uint8),
-        np.zeros((0, 4, 3), dtype=np.uint8),
-        Image.new("RGBA", (4, 4)),
-        Image.new("I;16", (4, 4)),
-        Image.new("CMYK", (4, 4)),
-    ],
-)
-def test_what_cannot_be_kept_whole_is_refused(bad: object) -> None:
-    with pytest.raises(vqcodec.ImageError):
-        to_pixels(bad, vqcodec.Limits())  # type: ignore[arg-type]
-
-
-def test_palette_with_transparency_is_refused_and_orientation_applied(tmp_path: Path) -> None:
-    palette = Image.new("RGBA", (8, 8), (1, 2, 3, 9)).quantize(4)
-    palette.info["transparency"] = 0
-    with pytest.raises(vqcodec.ImageError, match="transparency"):
-        to_pixels(palette, vqcodec.Limits())
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(picture(40, 30)).save(tmp_path / "turned.jpg", exif=exif)
-    assert to_pixels(tmp_path / "turned.jpg", vqcodec.Limits()).shape == (40, 30, 3)
-
-
-@pytest.mark.parametrize(
     "damage",
     [
         lambda t: t.pop("prior.heads.0.hidden.weight"),
@@ -149,11 +253,6 @@ def test_the_encoder_may_change_under_a_model_id() -> None:
     assert model_id(tensors, wider) == model_id(tensors, config)
     tensors["synthesis.out.bias"] = tensors["synthesis.out.bias"] + 1
     assert model_id(tensors, config) != model_id(read_weights(TINY)[0], config)
-
-
-def test_too_many_pixels_are_refused() -> None:
-    with pytest.raises(vqcodec.LimitError):
-        to_pixels(picture(40, 40), vqcodec.Limits(max_pixels=1000))
 
 
 def test_a_file_of_another_model_is_refused(codec: Codec) -> None:

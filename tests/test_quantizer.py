@@ -12,6 +12,7 @@ from vqcodec.quantizer import (
     ESCAPE,
     GRID,
     ONE,
+    RADIUS,
     REACH,
     SYMBOLS,
     TABLES,
@@ -87,6 +88,28 @@ def test_rate_draws_the_choice_towards_cheap_symbols() -> None:
     scales = np.full((4, 2), -32)
     assert (coder.encode(scales, residual, 0.0, Tape()) == ONE).all()
     assert (coder.encode(scales, residual, 1.0, Tape()) == 0).all()
+
+
+def test_rate_draws_coarse_levels_inward() -> None:
+    coder = quantizer()
+    inner = GRID * (RADIUS + 2) + RADIUS  # of (2, 0): what is left of (10, 0) after (8, 0)
+    coder.bits[:, inner] = 0.1
+    residual = np.array([[int(10.6 * ONE), 0], [int(-10.6 * ONE), 0], [int(11.6 * ONE), 0]])
+    scales = np.full((3, 2), 60)
+    assert coder.encode(scales, residual, 0.0, Tape())[:, 0].tolist() == [11 * ONE, -11 * ONE, 12 * ONE]
+    assert coder.encode(scales, residual, 1.0, Tape())[:, 0].tolist() == [10 * ONE, -10 * ONE, 12 * ONE]
+
+
+def test_finer_vectors_are_coded_as_seen_from_the_coarser() -> None:
+    """Mirrored residuals cost the same symbols below the top, and a zero above has tables of its own."""
+    scales = np.full((4, 2), 60)
+    residual = np.array([[10, 3], [-10, 3], [10, 20], [-10, -20]]) * ONE
+    tape = Tape()
+    quantizer().encode(scales, residual, 0.0, tape)
+    (_, _), (tables, symbols) = tape.batches
+    assert symbols[0] == symbols[1]
+    assert symbols[2] == symbols[3]
+    assert tables[0] == tables[1] != tables[2] == tables[3]
 
 
 def test_tables_name_books_in_order() -> None:

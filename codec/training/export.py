@@ -15,24 +15,24 @@ from vqcodec.prior import Prior
 from vqcodec.quantizer import (
     FIRST_COARSE,
     FIRST_LOW,
-    LOW_BINS,
+    LOW_STATES,
     LOW_TABLES,
+    OCTAVE,
     ONE,
-    RATE_WEIGHT,
+    RADIUS,
     RATIO_BINS,
     SINGLE_TABLES,
     SYMBOLS,
     TABLES,
     ZERO,
     Quantizer,
-    grid_codebook,
+    default_rate_weight,
 )
 
 from .data import random_crops
-from .losses import laplace_bits
 from .network import Network
 from .soft_prior import SCALE_LOG2, IntConv
-from .soft_quantizer import laplace_tables
+from .soft_quantizer import RATIO_CENTRES, laplace_tables
 
 Arrays = dict[str, npt.NDArray[Any]]
 TABLE_TOTAL = 1 << 24  # constriction's own precision
@@ -66,15 +66,24 @@ def _start_counts(network: Network) -> npt.NDArray[np.float64]:
     trained = network.quantise.counts.cpu().double().numpy()
     counts[:SINGLE_TABLES] = trained / trained.sum(1, keepdims=True)
     counts[FIRST_COARSE:FIRST_LOW] = laplace_tables().numpy()
-    grid = torch.from_numpy(grid_codebook().astype(np.float32)) / ONE
     for table in range(LOW_TABLES):
-        log2_scale = torch.tensor((table // RATIO_BINS - 1) / 2).clamp(max=LOW_BINS / 2)
-        p = torch.exp2(-laplace_bits(grid, log2_scale.expand_as(grid)).sum(1)).numpy()
-        for first in (FIRST_LOW, FIRST_LOW + LOW_TABLES):
-            counts[first + table, :-1] = p
+        bins, ratio = divmod(table, RATIO_BINS)
+        mean, half = (bins - 1) / 2, RATIO_CENTRES[ratio] / OCTAVE / 2
+        axes = [_low_digits(2.0 ** (mean + half)), _low_digits(2.0 ** (mean - half))]  # [axis][nonzero above][17]
+        for state in range(LOW_STATES):
+            p = np.outer(axes[0][state >> 1], axes[1][state & 1])
+            counts[FIRST_LOW + state * LOW_TABLES + table, :-1] = p.reshape(-1)
     counts = np.maximum(counts, 1e-7)
     counts[:, -1] = np.minimum(counts[:, -1], 1e-6)
     return np.asarray(counts / counts.sum(1, keepdims=True))
+
+
+def _low_digits(scale: float) -> npt.NDArray[np.float64]:
+    """Laplace of a scale in steps -> probabilities of the finest digit, -8..8, after coarser ones that were zero or not. [2, 17]"""
+    digits = np.arange(-RADIUS, RADIUS + 1)
+    after_zero = np.where(np.abs(digits) < 4, np.exp(-np.abs(digits) / scale), 0)
+    after_nonzero = np.where((digits >= -4) & (digits < 4), np.exp(-digits / scale), 0)
+    return np.stack([p / p.sum() for p in (after_zero, after_nonzero)])
 
 
 class _Counter:
@@ -89,9 +98,9 @@ class _Counter:
 
 @torch.no_grad()
 def calibrate(
-    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, rate_weight: float, seed: int = 0
+    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, seed: int = 0
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:
-    """Codebooks (int16 [4, 289, 2]) and frequency tables (uint32 [350, 290]), counted over the encoder's own choices."""
+    """Codebooks (int16 [4, 289, 2]) and frequency tables (uint32 [440, 290]), counted over the encoder's own choices."""
     codebooks = np.rint(network.quantise.vectors().detach().cpu().numpy() * ONE).astype(np.int16)
     codebooks[:, ZERO] = 0
     start = _start_counts(network)
@@ -102,9 +111,10 @@ def calibrate(
         coder = LatentCoder(prior, Quantizer(codebooks, (-np.log2(probabilities)).astype(np.float32)))
         for _ in range(crops):
             x = random_crops(pictures, 1, 256, rng).to(next(network.parameters()).device)
-            code = int(4096 * (8 + rng.uniform(STEP_LOG2_MIN, STEP_LOG2_MAX)))
+            log2_step = np.float64(rng.uniform(STEP_LOG2_MIN, STEP_LOG2_MAX))
+            code, weight = int(4096 * (8 + log2_step)), float(default_rate_weight(log2_step))
             latent, side = encoder_outputs(network, x, code)
-            coder.encode(latent, side, (16, 16), code, rate_weight, [counter] * len(network.config.groups))
+            coder.encode(latent, side, (16, 16), code, weight, [counter] * len(network.config.groups))
         smoothed = counter.counts + PSEUDO_COUNT * start
         probabilities = smoothed / smoothed.sum(1, keepdims=True)
     counts = np.maximum(np.rint(probabilities * TABLE_TOTAL), 1).astype(np.uint32)
@@ -138,16 +148,12 @@ def step_codes(
     return np.rint((even + 8) * 4096).astype(np.uint16)
 
 
-def export(
-    network: Network, pictures: Sequence[Tensor], *, crops: int = 400, rate_weight: float = RATE_WEIGHT
-) -> Arrays:
+def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400) -> Arrays:
     """Every tensor of a weights file (see `vqcodec.registry`)."""
     network = network.eval()
     network.quantise.refresh()
     prior = export_prior(network)
-    codebooks, counts = calibrate(
-        network, Prior(prior, network.config.groups), pictures, crops=crops, rate_weight=rate_weight
-    )  # fmt: skip
+    codebooks, counts = calibrate(network, Prior(prior, network.config.groups), pictures, crops=crops)
     out: Arrays = {f"prior.{k}": v for k, v in prior.items()}
     out |= {"quantizer.codebooks": codebooks, "quantizer.counts": counts}
     out["encoder.step_codes"] = step_codes(network, pictures)

@@ -26,7 +26,7 @@ from .data import patch_basis, random_crops
 from .losses import LAMBDA, step_weight
 from .network import Network, rounding
 
-LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 5e-4}
+LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 7e-4}
 PHASE_SHARE = {"prior": 0.1, "joint": 0.7, "vector": 0.2}
 PRIOR_RATE = 2.0  # of the others' learning rate
 LINEAR_RATE = 0.06  # of the others' learning rate: Adam's noise on the large linear kernels costs more than it learns

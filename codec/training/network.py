@@ -13,8 +13,8 @@ from .losses import laplace_bits
 from .soft_prior import SoftPrior
 from .soft_quantizer import SoftQuantizer
 
-# residual, log2_scale [B, channels, h, w] -> decoded residual, and the grid point whose cell's mass is its rate
-Quantise = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# residual, log2_scale [B, channels, h, w], log2_step [B] -> decoded residual, and the grid point whose cell's mass is its rate
+Quantise = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Coded:
         return self.side_bits + torch.stack(self.group_bits).sum(0)
 
 
-def rounding(residual: Tensor, log2_scale: Tensor) -> tuple[Tensor, Tensor]:
+def rounding(residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
     """The scalar quantiser: the control that vectors are measured against."""
     rounded = torch.floor(residual.detach() + 0.5)
     return rounded, rounded
@@ -73,7 +73,8 @@ class Network(nn.Module):
         prior = self.prior
         scaled = (latent * torch.exp2(-log2_step)[:, None, None, None]).flatten(2)
         side = self.side_analysis(compand(latent / prior.sigma[:, None, None]), log2_step).float()
-        side_decoded, side_bits = self._quantise(side, prior.side_scales(log2_step).expand_as(side), quantise, noise)
+        side_scales = prior.side_scales(log2_step).expand_as(side)
+        side_decoded, side_bits = self._quantise(side, side_scales, log2_step, quantise, noise)
         state, steps = prior.begin(side_decoded, log2_step, height, width)
         first, second = checkerboard(height, width, latent.device)
         decoded, group_bits = [], []
@@ -84,7 +85,7 @@ class Network(nn.Module):
             ) -> tuple[Tensor, Tensor, Tensor]:
                 """One pass: its decoded latent and what the trunk sees of it [B, channels, n, 1], and its bits [B]."""
                 mean, log2_scale = prior.predict(group, _at(state, rows), steps, log2_step)
-                coded, bits = self._quantise(target[:, :, rows, None] - mean, log2_scale, quantise, noise)
+                coded, bits = self._quantise(target[:, :, rows, None] - mean, log2_scale, log2_step, quantise, noise)
                 return mean + coded, prior.context(group, mean + coded, log2_step), bits
 
             def place(early: Tensor, late: Tensor | None, like: Tensor = target) -> Tensor:
@@ -104,10 +105,15 @@ class Network(nn.Module):
         return Coded(torch.cat(decoded, 1), side_bits, group_bits)
 
     @staticmethod
-    def _quantise(residual: Tensor, log2_scale: Tensor, quantise: Quantise, noise: bool) -> tuple[Tensor, Tensor]:
+    def _quantise(
+        residual: Tensor, log2_scale: Tensor, log2_step: Tensor, quantise: Quantise, noise: bool
+    ) -> tuple[Tensor, Tensor]:
         """Decoded residual (straight through to the residual, and to the codebooks) and its bits [B]."""
-        coded, cell = quantise(residual, log2_scale)
-        coded = residual + (coded - residual).detach() + (coded - coded.detach())
+        coded, cell = quantise(residual, log2_scale, log2_step)
+        # straight through, but not for what is coded as zero: there the picture hangs on the predicted mean alone, and a
+        # gradient to the analysis would let it wander about in the dead zone, where neither rate nor picture holds it back
+        through = residual * (cell != 0)
+        coded = through + (coded - through).detach() + (coded - coded.detach())
         # the cells of the grid share out all probability; those of codewords that moved would overlap, and flatter the rate
         value = residual + (torch.rand_like(residual) - 0.5 if noise else (cell - residual).detach())
         return coded, laplace_bits(value, log2_scale).sum((1, 2, 3))

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from vqcodec.model import SIDE_FACTOR, STEP_FEATURES, ModelConfig, compand, step_features
+from vqbitstream.header import SIDE_FACTOR
+from vqcodec.model import STEP_FEATURES, ModelConfig, compand, step_features
 
 ACT_LOG2 = 5  # activations are integers / 2^5
 MEAN_LOG2 = 6  # means are integers / 2^6, in sigmas of their channel

@@ -13,12 +13,12 @@ from vqcodec.quantizer import (
     LOG2_SCALE_MIN,
     OCTAVE,
     ONE,
-    RATE_WEIGHT,
     RATIO_BINS,
     SINGLE_TABLES,
     SYMBOLS,
     ZERO,
     candidate_lists,
+    default_rate_weight,
     grid_codebook,
     mean_and_ratio,
     single_table,
@@ -48,7 +48,7 @@ def laplace_tables() -> Tensor:
 
 
 class SoftQuantizer(nn.Module):
-    """Residual and predicted scale -> decoded residual, through the codebooks; level 1 and 2 round to the grid."""
+    """Residual and predicted scale -> decoded residual, through the codebooks; level 1 and 2 choose on the grid."""
 
     counts: Tensor
     grid: Tensor
@@ -77,8 +77,8 @@ class SoftQuantizer(nn.Module):
         lists = candidate_lists(self.codebooks.detach().float().cpu().numpy())
         self.candidates.copy_(torch.from_numpy(lists))
 
-    def forward(self, residual: Tensor, log2_scale: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, channels, h, w] twice, in steps and octaves -> decoded residual, whose gradient reaches the codebooks
+    def forward(self, residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, channels, h, w] twice, in steps and octaves, and [B] -> decoded residual, whose gradient reaches the codebooks
         only, and the grid points that its codewords started from."""
         if self.training:
             if self.calls % REFRESH_CALLS == 0:
@@ -89,18 +89,21 @@ class SoftQuantizer(nn.Module):
         def as_pairs(x: Tensor) -> Tensor:
             return x.detach().float().reshape(batch, channels // 2, 2, height, width).transpose(2, 4).reshape(-1, 2)
 
-        rest = as_pairs(residual)
-        mean, ratio, top = mean_and_ratio(torch.floor(as_pairs(log2_scale) * OCTAVE + 0.5).long())
+        rest, scales = as_pairs(residual), as_pairs(log2_scale)
+        weight = LAMBDA * default_rate_weight(log2_step.float()).repeat_interleave(len(rest) // batch)
+        mean, ratio, top = mean_and_ratio(torch.floor(scales * OCTAVE + 0.5).long())
         single = top <= LEVEL_TOP[0]
         table = single_table(mean, ratio)
         index = torch.full_like(table, ZERO)
         rows = torch.nonzero(single & (rest.abs().amax(1) > 0.3)).squeeze(1)
-        index[rows] = self._choose(rest[rows], table[rows])
+        index[rows] = self._choose(rest[rows], table[rows], weight[rows])
         if self.training:
             flat = table[single] * SYMBOLS + index[single]
             fresh = torch.bincount(flat, minlength=self.counts.numel()).reshape(self.counts.shape)
             self.counts.mul_(COUNT_DECAY).add_(fresh * (1 - COUNT_DECAY))
-        rounded = torch.floor(rest + 0.5)
+        rounded = torch.zeros_like(rest)
+        rows = torch.nonzero(~single).squeeze(1)
+        rounded[rows] = _choose_steps(rest[rows], scales[rows], weight[rows])
 
         def as_planes(pairs: Tensor) -> Tensor:
             return pairs.reshape(batch, channels // 2, width, height, 2).transpose(2, 4).reshape(residual.shape)
@@ -110,13 +113,25 @@ class SoftQuantizer(nn.Module):
         return as_planes(coded), as_planes(cells)
 
     @torch.no_grad()
-    def _choose(self, rest: Tensor, table: Tensor) -> Tensor:
+    def _choose(self, rest: Tensor, table: Tensor, weight: Tensor) -> Tensor:
         book = self.book[table]
         cell = torch.floor(2 * rest).clamp(-18, 17).long() + 18
         candidates = self.candidates[book, 36 * cell[:, 0] + cell[:, 1]]  # (n, 7)
         vectors = self.codebooks[book[:, None], candidates]
         cost = (rest[:, None] - vectors).square().sum(-1)
         bits = -torch.log2(self.counts / self.counts.sum(1, keepdim=True))
-        cost = cost + RATE_WEIGHT * LAMBDA * bits[table[:, None], candidates]
+        cost = cost + weight[:, None] * bits[table[:, None], candidates]
         best = cost.argmin(1, keepdim=True)
         return candidates.gather(1, best).squeeze(1)
+
+
+@torch.no_grad()
+def _choose_steps(rest: Tensor, log2_scale: Tensor, weight: Tensor) -> Tensor:
+    """The nearest whole step on each axis, or by its bits the one nearer to zero. [n, 2] twice, [n] -> [n, 2]"""
+    nearest = torch.floor(rest + 0.5)
+    inward = nearest - nearest.sign()
+
+    def cost(steps: Tensor) -> Tensor:
+        return (rest - steps).square() + weight[:, None] * laplace_bits(steps, log2_scale)
+
+    return torch.where(cost(inward) < cost(nearest), inward, nearest)

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from vqcodec.model import PATCH_PX, ModelConfig
+from vqbitstream.header import PATCH_PX
+from vqcodec.model import ModelConfig
 
 from . import checkpoints
 from .data import load_pictures

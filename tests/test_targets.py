@@ -1,0 +1,81 @@
+"""Rate control on made-up curves, and on the tiny model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import vqcodec
+from support import picture
+from vqcodec.codec import Codec
+from vqcodec.targets import MAX_ENCODES, Attempt, Target, psnr, search
+
+PIXELS = 768 * 512
+
+
+def curve(offset: float, slope: float, bend: float) -> tuple[list[float], object]:
+    """A picture whose log payload is a bent line over quality, with a little roughness."""
+    seen: list[float] = []
+
+    def attempt(quality: float) -> Attempt:
+        seen.append(quality)
+        x = quality / 100
+        payload = int(np.exp(offset + slope * x + bend * x * (1 - x) + 0.001 * np.sin(900 * x)))
+        return Attempt(quality, bytes(48 + payload), payload, 20 + 25 * x + 4 * bend * x * (1 - x))
+
+    return seen, attempt
+
+
+@pytest.mark.parametrize("offset", [5.0, 7.0, 9.0])
+@pytest.mark.parametrize("slope", [4.0, 5.0, 7.0])
+@pytest.mark.parametrize("bend", [-2.0, 0.0, 2.5])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.8, 0.99])
+def test_sizes_are_met_in_six_encodes(offset: float, slope: float, bend: float, share: float) -> None:
+    seen, attempt = curve(offset, slope, bend)
+    sizes = [len(attempt(q).data) for q in np.linspace(1, 100, 400)]  # type: ignore[operator]
+    goal = int(min(sizes) ** (1 - share) * max(sizes) ** share)
+    seen.clear()
+    found = search(Target(goal, None, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    assert len(seen) <= MAX_ENCODES
+    assert 0.98 * goal <= len(found) <= goal
+
+
+@pytest.mark.parametrize("bend", [-1.5, 0.0, 1.5])
+@pytest.mark.parametrize("goal", [21.0, 30.0, 37.0, 44.0])
+def test_psnrs_are_met_in_six_encodes(bend: float, goal: float) -> None:
+    seen, attempt = curve(7, 5, bend)
+    search(Target(None, goal, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    assert len(seen) <= MAX_ENCODES
+    assert abs(attempt(seen[-1]).psnr_db - goal) <= 0.1  # type: ignore[operator]
+
+
+def test_out_of_reach_names_the_nearest() -> None:
+    _, attempt = curve(7, 5, 0)
+    with pytest.raises(vqcodec.TargetError, match=r"100 bytes are out of reach; the nearest possible is \d+ bytes"):
+        search(Target(100, None, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    with pytest.raises(vqcodec.TargetError, match=r"60 dB is out of reach; the nearest possible is 45"):
+        search(Target(None, 60.0, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="nearest to 9000000 bytes"):
+        search(Target(9_000_000, None, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="less than this picture can have"):
+        search(Target(None, 5.0, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_through_the_codec(codec: Codec) -> None:
+    pixels = picture(300, 280)
+    sizes = [len(codec.encode(pixels, quality=q)) for q in (1, 100)]
+    goal = round(float(np.sqrt(sizes[0] * sizes[1])))
+    data = codec.encode(pixels, target_bytes=goal)
+    assert 0.98 * goal <= len(data) <= goal
+    assert 0.97 * goal <= len(codec.encode(pixels, target_bpp=8 * goal / pixels[..., 0].size)) <= goal
+    ends = [psnr(pixels, np.asarray(codec.decode(codec.encode(pixels, quality=q)))) for q in (1, 100)]
+    middle = sum(ends) / 2
+    data = codec.encode(pixels, target_psnr=middle)
+    assert abs(psnr(pixels, np.asarray(codec.decode(data))) - middle) <= 0.1
+
+
+@pytest.mark.parametrize(
+    "targets", [{"target_bytes": 10, "target_bpp": 1.0}, {"target_psnr": 0.0}, {"target_bytes": -5}]
+)
+def test_targets_that_make_no_sense(targets: dict[str, float], codec: Codec) -> None:
+    with pytest.raises(ValueError, match="target"):
+        codec.encode(picture(20, 20), **targets)  # type: ignore[arg-type]

@@ -217,8 +217,8 @@ class Codec:
         rows, columns = latent_shape(width, height)
         step = _Steps(progress, (3 if verify else 2) * rows * columns)
         latent = self.transforms.analyse(pixels, log2_step, step)
-        written: list[list[SectionWriter]] = []
         sections: list[list[Section]] = []
+        estimated_bits = 0.0
         for tile in header.tiles:
             writers = [SectionWriter(self.tables) for _ in range(1 if single else layers)]
             decoded = self.latent_coder.encode(
@@ -231,16 +231,12 @@ class Codec:
                 if not np.array_equal(self._decode_tile(tile, step_code, coded, layers), decoded):
                     raise CorruptError("the file just coded does not decode to what was encoded; please report this")
                 step(tile.shape[0] * tile.shape[1])
-            written.append(writers)
+            estimated_bits += sum(w.estimated_bits for w in writers)
             sections.append(coded)
         in_order = [tile[layer] for layer in range(len(sections[0])) for tile in sections]
         alpha = None if planes.alpha is None else pack_plane(planes.alpha)
         data = vqbitstream.pack(Contents(header, in_order, alpha, planes.metadata))
-        self.stats = EncodeStats(
-            sum(w.estimated_bits for writers in written for w in writers),
-            sum(len(s.payload) for s in in_order),
-            len(data),
-        )
+        self.stats = EncodeStats(estimated_bits, sum(len(s.payload) for s in in_order), len(data))
         return data
 
     @_undisturbed

@@ -83,10 +83,33 @@ def test_moved_codewords_are_priced_by_cells_that_share_out_all_probability() ->
         quantizer.codebooks.mul_(0.8)
     quantizer.refresh()
     residual = torch.rand(1, 4, 6, 6) * 4 - 2
-    coded, cells = quantizer(residual, torch.full_like(residual, -0.5))
+    coded, cells = quantizer(residual, torch.full_like(residual, -0.5), torch.tensor([-2.0]))
     torch.testing.assert_close(cells, cells.round())
     torch.testing.assert_close(coded, 0.8 * cells)
     assert (cells != 0).any()
+
+
+def test_coarse_levels_choose_by_rate_in_training_as_in_the_encoder() -> None:
+    quantizer = SoftQuantizer()
+    residual = torch.full((1, 2, 1, 1), 10.55)
+    coded, cells = quantizer(residual, torch.full_like(residual, 1.0), torch.tensor([0.5]))
+    assert coded.flatten().tolist() == cells.flatten().tolist() == [10.0, 10.0]
+    coded, _ = quantizer(residual + 0.2, torch.full_like(residual, 1.0), torch.tensor([0.5]))
+    assert coded.flatten().tolist() == [11.0, 11.0]
+
+
+def test_what_is_coded_as_zero_passes_no_gradient_to_the_latent() -> None:
+    """In the dead zone nothing that is decoded depends on the latent; the mean takes the gradient instead."""
+    from vqcodec.training.network import Network, rounding
+
+    latent = torch.tensor([[[[0.2]], [[1.2]]]], requires_grad=True)
+    mean = torch.zeros_like(latent, requires_grad=True)
+    coded, _ = Network._quantise(latent - mean, torch.zeros_like(latent), torch.tensor([-2.0]), rounding, noise=False)
+    (mean + coded).sum().backward()
+    assert latent.grad is not None
+    assert mean.grad is not None
+    assert latent.grad.flatten().tolist() == [0.0, 1.0]
+    assert mean.grad.flatten().tolist() == [1.0, 0.0]
 
 
 def test_a_run_resumes_where_it_stopped(tmp_path: Path) -> None:

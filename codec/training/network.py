@@ -60,7 +60,10 @@ class Network(nn.Module):
 
     def set_sigma(self, sigma: Tensor) -> None:
         """Set each channel's spread, rounded to the 1/32 octave in which the integer prior knows it."""
-        sigma = torch.exp2(torch.round(torch.log2(sigma) * 32) / 32)
+        log2_sigma = torch.log2(sigma).clamp(
+            -8, 8
+        )  # the integer prior's range; few or flat pictures leave channels empty
+        sigma = torch.exp2(torch.round(log2_sigma * 32) / 32)
         self.prior.sigma.copy_(sigma)
         self.synthesis.sigma.copy_(sigma)
 

@@ -30,7 +30,7 @@ def pack_plane(plane: Plane) -> bytes:
 
 
 def unpack_plane(data: bytes, height: int, width: int) -> Plane:
-    """The inverse of `pack_plane`. Raises CorruptError; never inflates beyond height * width bytes."""
+    """The inverse of `pack_plane`: uint8 [height, width]. Raises CorruptError; never inflates beyond height * width bytes."""
     if not data or data[0] > 3:
         raise CorruptError("the alpha section names no known filter")
     inflater = zlib.decompressobj()

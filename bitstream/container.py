@@ -33,13 +33,14 @@ class Contents:
 
     sections: all tiles of the first layer, then all of the second, and so on; None where a partial read found it cut or damaged.
     alpha: the coded plane (`vqbitstream.alpha`), where the header promises one. metadata: icc, exif, xmp, those there are.
-    problems: what a partial read left out, one line each.
+    metadata_bytes: their payloads' bytes in a file that was read. problems: what a partial read left out, one line each.
     """
 
     header: Header
     sections: Sequence[Section | None]
     alpha: bytes | None = None
     metadata: Mapping[str, bytes] = field(default_factory=dict)
+    metadata_bytes: Mapping[str, int] = field(default_factory=dict, compare=False)
     problems: tuple[str, ...] = ()
 
 
@@ -114,13 +115,20 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
         return payload, index_crc
 
     metadata: dict[str, bytes] = {}
+    metadata_bytes: dict[str, int] = {}
     alpha: bytes | None = None
     sections: list[Section | None] = []
     total = header.sections
     try:
         for name, tag in METADATA.items():
             if cursor.tag == tag and (found := read(f"the {name.upper()} section")):
-                metadata[name] = inflate(found[0], limits, name)
+                try:
+                    metadata[name] = inflate(found[0], limits, name)
+                    metadata_bytes[name] = len(found[0])
+                except VQCError as error:
+                    if not partial:
+                        raise
+                    problems.append(str(error))
         if header.alpha:
             if cursor.tag not in (ALPHA, b""):
                 raise CorruptError(f"tag {cursor.tag!r} where the alpha section should be")
@@ -138,7 +146,7 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
             raise
         problems.append(str(error))
     sections += [None] * (total - len(sections))
-    return Contents(header, sections, alpha, metadata, tuple(problems))
+    return Contents(header, sections, alpha, metadata, metadata_bytes, tuple(problems))
 
 
 def inflate(payload: bytes, limits: Limits, name: str) -> bytes:
@@ -148,7 +156,7 @@ def inflate(payload: bytes, limits: Limits, name: str) -> bytes:
         out = inflater.decompress(payload, limits.max_metadata_bytes + 1)
     except zlib.error:
         raise CorruptError(f"the {name.upper()} section does not inflate") from None
-    limits.check_metadata(name, len(out))
+    limits.check_metadata(name.upper(), len(out))
     if not inflater.eof or inflater.unused_data:
         raise CorruptError(f"the {name.upper()} section does not end where it should")
     return out

@@ -35,10 +35,15 @@ class Tile:
         return self.bottom - self.top, self.right - self.left
 
 
+def tile_count(side_px: int) -> int:
+    """Number of tiles along a side."""
+    return -(-side_px // (PATCH_PX * TILE))
+
+
 def tile_edges(side_px: int) -> list[int]:
     """Where tiles begin and end along a side, in latent positions: as few as 64 allows, about equal, whole side-grid cells."""
     positions = -(-side_px // PATCH_PX)
-    tiles = -(-positions // TILE)
+    tiles = tile_count(side_px)
     cells = -(-positions // SIDE_FACTOR)
     return [min(positions, SIDE_FACTOR * (cells * i // tiles)) for i in range(tiles + 1)]
 
@@ -80,8 +85,7 @@ class Header:
     @property
     def sections(self) -> int:
         """Number of layer sections."""
-        tiles = (len(tile_edges(self.height)) - 1) * (len(tile_edges(self.width)) - 1)
-        return tiles * (1 if self.single_section else self.layers)
+        return tile_count(self.height) * tile_count(self.width) * (1 if self.single_section else self.layers)
 
     def pack(self) -> bytes:
         flags = FLAG_GREY * self.grey | FLAG_SINGLE_SECTION * self.single_section | FLAG_ALPHA * self.alpha
@@ -118,6 +122,8 @@ def unpack_header(data: bytes, limits: Limits) -> Header:
         raise CorruptError(f"quality {quality} is neither 0 nor in 100..10000")
     if not STEP_CODE_MIN <= step_code <= STEP_CODE_MAX:
         raise CorruptError(f"step code {step_code} is outside {STEP_CODE_MIN}..{STEP_CODE_MAX}")
+    if flags & FLAG_SINGLE_SECTION and tile_count(width) * tile_count(height) > 1:
+        raise CorruptError("layers share a section in a picture of many tiles")
     limits.check_size(width, height)
     limits.check_layers(layers)
     grey, single, alpha = (bool(flags & f) for f in (FLAG_GREY, FLAG_SINGLE_SECTION, FLAG_ALPHA))

@@ -40,4 +40,4 @@ class Limits:
     def check_metadata(self, name: str, metadata_bytes: int) -> None:
         """Raises LimitError if a piece of metadata of this many bytes is not acceptable."""
         if metadata_bytes > self.max_metadata_bytes:
-            raise LimitError(f"{name} of more than {self.max_metadata_bytes} bytes, over the limit")
+            raise LimitError(f"{name} of more than the limit of {self.max_metadata_bytes} bytes")

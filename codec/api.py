@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import vqbitstream
 from PIL import Image
 from vqbitstream.errors import UnsupportedError
+from vqbitstream.header import tile_count
 from vqbitstream.limits import Limits
 
 from . import registry
@@ -26,8 +27,8 @@ class FileInfo:
     width, height: pixels. mode: "L", "LA", "RGB" or "RGBA". quality: what the encoder was asked for, 1..100, None if it did not
     say. step: of the quantiser, in pixel levels / 255. layers: of the progressive stream. tiles: columns and rows. model_id: hex.
     model: its name if it is installed, else None. layer_bytes: entropy payload of each layer, coarse to fine, over all tiles (one
-    number where the layers of a small picture share a section). alpha_bytes, metadata_bytes: of these sections; metadata names
-    those of icc, exif and xmp that there are, with their bytes before compression. bpp: 8 * file_bytes / (width * height).
+    number where the layers of a small picture share a section). alpha_bytes: of its section's payload. metadata: those of icc, exif
+    and xmp that there are, with their bytes in the file. bpp: 8 * file_bytes / (width * height).
     """
 
     width: int
@@ -93,8 +94,9 @@ def encode(
     strip: leave out ICC profile, EXIF and XMP. verify: decode the indices of the file before returning it.
 
     Raises ImageError for what is no picture, LimitError for its size, ModelError for the model, TargetError for a target that is
-    out of reach, ValueError for an argument out of range. Warns of what was not kept (an animation's other frames) and of a
-    target that lies beyond the best quality, whose file is then returned.
+    out of reach, ValueError for an argument out of range, CorruptError if the file does not decode to what was encoded. Warns
+    of what was not kept (an animation's other frames), and of a target that lies beyond the end of the range or between two files
+    that there are: the nearest file is then returned.
 
     >>> import numpy as np
     >>> data = encode(np.full((40, 60, 3), 128, np.uint8))
@@ -139,13 +141,13 @@ def info(data: bytes | str | Path) -> FileInfo:
     """What a file holds, from its header and sections: no torch, no weights. Checksums are verified. Raises a VQCError."""
     raw = vqbitstream.read_bytes(data, Limits())
     contents = vqbitstream.unpack(raw, Limits(max_pixels=1 << 62, max_side_px=1 << 32))
-    header, tiles = contents.header, contents.header.tiles
+    header = contents.header
+    columns, rows = tile_count(header.width), tile_count(header.height)
     try:
         model: str | None = registry.find_id(header.model_id)
     except UnsupportedError:
         model = None
     payloads = [len(s.payload) for s in contents.sections if s is not None]
-    columns = sum(t.top == 0 for t in tiles)
     return FileInfo(
         width=header.width,
         height=header.height,
@@ -153,12 +155,12 @@ def info(data: bytes | str | Path) -> FileInfo:
         quality=header.quality_centi / 100 or None,
         step=header.step,
         layers=header.layers,
-        tiles=(columns, len(tiles) // columns),
+        tiles=(columns, rows),
         model_id=header.model_id.hex(),
         model=model,
         format_version=vqbitstream.FORMAT_VERSION,
         file_bytes=len(raw),
-        layer_bytes=tuple(sum(payloads[i : i + len(tiles)]) for i in range(0, len(payloads), len(tiles))),
+        layer_bytes=tuple(sum(payloads[i : i + columns * rows]) for i in range(0, len(payloads), columns * rows)),
         alpha_bytes=len(contents.alpha or b""),
-        metadata={name: len(value) for name, value in contents.metadata.items()},
+        metadata=dict(contents.metadata_bytes),
     )

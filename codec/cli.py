@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -18,21 +20,6 @@ from typing import IO, Any
 import click
 
 FILE_SUFFIX, PICTURE_SUFFIX = ".vqc", ".png"
-PICTURE_SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".avif",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".jp2",
-    ".heic",
-}
 BAR_AFTER_SECONDS = 2.0
 Job = tuple[str, str | None]  # input, output (None: the input with its suffix swapped)
 
@@ -46,8 +33,15 @@ def _say(message: str) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """What goes wrong with files or pictures becomes Failed, with one line; warnings become lines on stderr."""
+def _explained(*names: str) -> Iterator[None]:
+    """What goes wrong with files or pictures becomes Failed, with one line; warnings become lines on stderr.
+
+    names: of the input and output at work; a line that starts with none of them gets the first in front.
+    """
+
+    def named(message: str) -> str:
+        return message if not names or message.startswith(names) else f"{names[0]}: {message}"
+
     from vqbitstream.errors import VQCError
 
     with warnings.catch_warnings(record=True) as caught:
@@ -55,20 +49,22 @@ def _explained() -> Iterator[None]:
         try:
             yield
         except (VQCError, ValueError) as error:
-            raise Failed(str(error)) from None
+            raise Failed(named(str(error))) from None
         except OSError as error:
-            raise Failed(f"{error.filename or 'file'}: {error.strerror or error}") from None
+            raise Failed(f"{error.filename or (names or ['file'])[0]}: {error.strerror or error}") from None
         except MemoryError:
-            raise Failed("not enough memory for this picture") from None
+            raise Failed(named("not enough memory")) from None
+        except Exception as error:  # nobody should meet a traceback
+            raise Failed(named(f"unexpected {type(error).__name__}: {error}; please report this")) from None
         finally:
             for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
-                _say(f"warning: {message}")
+                _say(f"warning: {named(message)}")
 
 
-def _guard(work: Callable[[], None]) -> None:
+def _guard(work: Callable[[], None], *names: str) -> None:
     """Run; what goes wrong is one line on stderr and exit code 1."""
     try:
-        with _explained():
+        with _explained(*names):
             work()
     except Failed as error:
         _say(str(error))
@@ -90,7 +86,12 @@ class _Bar:
 
     def __call__(self, share: float) -> None:
         """share: of the present input, 0..1."""
-        if self.shown is None and sys.stderr.isatty() and time.monotonic() - self.begun > BAR_AFTER_SECONDS:
+        if (
+            self.shown is None
+            and sys.stderr is not None
+            and sys.stderr.isatty()
+            and time.monotonic() - self.begun > BAR_AFTER_SECONDS
+        ):
             from rich.console import Console
             from rich.progress import Progress
 
@@ -111,16 +112,16 @@ class _Bar:
             self.shown.stop()
 
 
-def _jobs(paths: Sequence[str], folder: Path | None, taken: set[str]) -> list[Job]:
-    """Inputs and outputs. taken: suffixes that an output cannot have. Raises click.UsageError."""
+def _jobs(paths: Sequence[str], folder: Path | None, is_output: Callable[[str], bool]) -> list[Job]:
+    """Inputs and outputs. Raises click.UsageError."""
     if folder is not None:
         if "-" in paths:
             raise click.UsageError("stdin has no name for a file in -o DIR; give INPUT OUTPUT instead")
         return [(p, None) for p in paths]
     if len(paths) > 2:
         raise click.UsageError("several inputs need -o DIR")
-    if len(paths) == 2 and Path(paths[1]).suffix.lower() in taken:
-        raise click.UsageError(f"{paths[1]} does not look like an output; several inputs need -o DIR")
+    if len(paths) == 2 and paths[1] != "-" and not is_output(paths[1]):
+        raise click.UsageError(f"{paths[1]} does not have an output's suffix; several inputs need -o DIR")
     return [(paths[0], paths[1] if len(paths) == 2 else None)]
 
 
@@ -134,17 +135,21 @@ def _run(
 ) -> None:
     """Work on every input; a bad one is reported and the rest go on. Exits with 1 if there was one."""
     failures, written = 0, set()
+    made = folder is not None and not folder.exists()
+    inputs = {(stat.st_dev, stat.st_ino) for source, _ in jobs if (stat := _stat(source))}
     try:
         with _Bar(len(jobs)) as bar:
             for source, target in jobs:
                 try:
-                    with _explained():
+                    with _explained(source, str(target or folder or source)):
                         if folder is not None:
                             folder.mkdir(parents=True, exist_ok=True)
                             target = str(folder / Path(source).with_suffix(suffix).name)
-                            if target in written:
-                                raise ValueError(f"{source}: its output {target} was just written for another input")
+                        if target in written:
+                            raise ValueError(f"{source}: its output {target} was just written for another input")
                         out = _output(source, target, suffix, force)
+                        if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in inputs:
+                            raise ValueError(f"{source}: its output {out} is an input")
                         begun = time.monotonic()
                         work(source, out, bar)
                         written.add(out)
@@ -157,10 +162,19 @@ def _run(
     except KeyboardInterrupt:
         _say("interrupted")
         sys.exit(130)
+    if made and folder is not None and not written and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
     if failures:
         if len(jobs) > 1:
             _say(f"{failures} of {len(jobs)} inputs failed")
         sys.exit(1)
+
+
+def _stat(path: str) -> os.stat_result | None:
+    try:
+        return None if path == "-" else Path(path).stat()
+    except (OSError, ValueError):
+        return None
 
 
 def _report(source: str, target: str, seconds: float) -> None:
@@ -197,27 +211,50 @@ def _write(target: str, fill: Callable[[IO[bytes]], object]) -> None:
     if target == "-":
         from io import BytesIO
 
+        if sys.stdout is None:
+            raise ValueError("stdout is closed")
+        if sys.stdout.isatty():
+            raise ValueError("stdout is a terminal; send it to a file or a pipe")
         buffer = BytesIO()
         fill(buffer)
         sys.stdout.buffer.write(buffer.getbuffer())
         sys.stdout.buffer.flush()
         return
-    path = Path(target).resolve()  # a link stays a link: what it points to is replaced
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        path = Path(target).resolve()  # a link stays a link: what it points to is replaced
+        handle, name = tempfile.mkstemp(prefix=".vqc-", dir=path.parent)
+    except RuntimeError:
+        raise ValueError(f"{target}: is a loop of links") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from None
     try:
         with os.fdopen(handle, "w+b") as file:
             fill(file)
         mask = os.umask(0)
         os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
+        Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
         Path(name).replace(path)
-    except BaseException:
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), target) from None
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
 
 
-def _read(source: str) -> bytes:
-    return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+def _read(source: str, limits: Any) -> bytes:
+    """The whole of a file or of stdin, up to the limit of a file's bytes. Raises a VQCError."""
+    import vqbitstream
+
+    if source != "-":
+        return vqbitstream.read_bytes(source, limits)
+    data = _stdin().read(limits.max_file_bytes + 1)
+    limits.check_file(len(data))
+    return data
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:
+        raise ValueError("stdin is closed")
+    return sys.stdin.buffer
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -232,12 +269,8 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg]
     name = "bytes"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value).strip().lower().removesuffix("b")
-        unit = {"k": 1000, "m": 1_000_000}.get(text[-1:], 1)
-        try:
-            number = round(float(text.rstrip("km")) * unit)
-        except (ValueError, OverflowError):
-            number = 0
+        match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(k|m|)b?", str(value).strip().lower())
+        number = round(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]]) if match else 0
         if number < 1:
             self.fail(f"{value!r} is no number of bytes, such as 50000, 50k or 1.5M", param, ctx)
         return number
@@ -257,7 +290,17 @@ class _Crop(click.ParamType):  # type: ignore[type-arg]
             x, y, width, height = (int(part) for part in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not X,Y,WIDTH,HEIGHT", param, ctx)
+        if min(x, y) < 0 or min(width, height) < 1:
+            self.fail(f"{value!r} lies outside every picture", param, ctx)
         return x, y, width, height
+
+
+class _Finite(click.FloatRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 def _shared(command: Callable[..., None]) -> Callable[..., None]:
@@ -292,14 +335,12 @@ def _settings(threads: int | None, max_pixels: int | None) -> Any:
 
 @main.command()
 @click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
-@click.option(
-    "-q", "--quality", type=click.FloatRange(1, 100), default=50, show_default=True, help="1 smallest, 100 finest."
-)
+@click.option("-q", "--quality", type=_Finite(1, 100), default=50, show_default=True, help="1 smallest, 100 finest.")
 @click.option(
     "--target-size", type=_Bytes(), help="Find the quality for a file of at most so many bytes: 50000, 50k, 1.5M."
 )
-@click.option("--target-bpp", type=click.FloatRange(0, min_open=True), help="The same, in bits per pixel.")
-@click.option("--target-psnr", type=click.FloatRange(0, min_open=True), help="Find the quality for this PSNR in dB.")
+@click.option("--target-bpp", type=_Finite(0, min_open=True), help="The same, in bits per pixel.")
+@click.option("--target-psnr", type=_Finite(0, min_open=True), help="Find the quality for this PSNR in dB.")
 @click.option(
     "-e",
     "--effort",
@@ -334,7 +375,7 @@ def encode(
     """
     if sum(t is not None for t in (target_size, target_bpp, target_psnr)) > 1:
         raise click.UsageError("give one of --target-size, --target-bpp and --target-psnr")
-    jobs = _jobs(paths, folder, PICTURE_SUFFIXES)
+    jobs = _jobs(paths, folder, lambda path: Path(path).suffix.lower() == FILE_SUFFIX)
     loaded: list[Any] = []
 
     def work(source: str, out: str, bar: _Bar) -> None:
@@ -343,7 +384,7 @@ def encode(
         from . import api
 
         limits = _settings(threads, max_pixels)
-        picture = BytesIO(_read(source)) if source == "-" else source
+        picture = BytesIO(_read(source, limits)) if source == "-" else source
         if not loaded:
             loaded.append(api.load_model(model))
         data = loaded[0].encode(
@@ -378,7 +419,7 @@ def decode(
 
     INPUT [OUTPUT], or many inputs with -o DIR. The output's suffix chooses its format; `-` is stdin, or PNG on stdout.
     """
-    jobs = _jobs(paths, folder, {FILE_SUFFIX})
+    jobs = _jobs(paths, folder, lambda path: Path(path).suffix.lower() not in ("", FILE_SUFFIX))
 
     def work(source: str, out: str, bar: _Bar) -> None:
         import vqbitstream
@@ -389,7 +430,7 @@ def decode(
         suffix = PICTURE_SUFFIX if out == "-" else Path(out).suffix.lower()
         check_suffix(suffix)
         limits = _settings(threads, max_pixels)
-        raw = _read(source)
+        raw = _read(source, limits)
         name = model or registry.find_id(vqbitstream.unpack_header(raw, limits).model_id)
         image = api.load_model(name).decode(
             raw, layers=layers, region=crop, allow_partial=allow_partial, limits=limits, progress=bar
@@ -406,9 +447,11 @@ def info(source: str, as_json: bool) -> None:
     """Say what a .vqc file holds, without decoding it."""
 
     def work() -> None:
+        from vqbitstream.limits import Limits
+
         from . import api
 
-        facts = api.info(_read(source))
+        facts = api.info(_read(source, Limits()))
         if as_json:
             click.echo(json.dumps(asdict(facts) | {"bpp": facts.bpp}))
             return
@@ -418,12 +461,13 @@ def info(source: str, as_json: bool) -> None:
         parts += [f"alpha {facts.alpha_bytes}"] if facts.alpha_bytes else []
         parts += [f"{name.upper()} {size}" for name, size in facts.metadata.items()]
         click.echo(
-            f"{source}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, {facts.bpp:.3f} bpp{quality}, "
+            f"{click.format_filename(source)}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, "
+            f"{facts.bpp:.3f} bpp{quality}, "
             f"step {facts.step:.4f}, {facts.layers} layers{tiles}, model {facts.model or 'not installed'} ({facts.model_id}), "
             f"bytes: {', '.join(parts)}"
         )
 
-    _guard(work)
+    _guard(work, source)
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -141,12 +142,12 @@ class Codec:
 
         def attempt(quality: float) -> targets.Attempt:
             data = self.encode_planes(planes, quality=quality, effort=effort, verify=False)
-            error = None
-            if target.needs_psnr:
-                decoded = self.decode_planes(data, limits=_UNLIMITED).colour
-                error = targets.psnr(planes.colour, decoded)
             assert self.stats is not None
-            return targets.Attempt(quality, data, self.stats.payload_bytes, error)
+            payload_bytes = self.stats.payload_bytes
+            if not target.is_psnr:
+                return targets.Attempt(quality, data, payload_bytes)
+            decoded = self.decode_planes(data, limits=_UNLIMITED).colour
+            return targets.Attempt(quality, data, payload_bytes, targets.psnr(planes.colour, decoded))
 
         data = targets.search(target, attempt, progress or (lambda _: None))
         if verify:
@@ -256,13 +257,28 @@ class Codec:
         self._check(header)
         if layers is not None and not 1 <= layers <= header.layers:
             raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
-        left, top, width, height = region or (0, 0, header.width, header.height)
+        left, top, width, height = (
+            (0, 0, header.width, header.height) if region is None else map(operator.index, region)
+        )
         if min(left, top) < 0 or min(width, height) < 1 or left + width > header.width or top + height > header.height:
             raise ValueError(
                 f"region {left},{top},{width},{height} is not inside {header.width}x{header.height} pixels"
             )
         rect = Tile(top // PATCH_PX, -(-(top + height) // PATCH_PX), left // PATCH_PX, -(-(left + width) // PATCH_PX))
         problems = list(contents.problems)
+        alpha = None
+        if header.alpha:
+            try:
+                if contents.alpha is None:
+                    raise CorruptError("alpha is missing")
+                alpha = unpack_plane(contents.alpha, header.height, header.width)[
+                    top : top + height, left : left + width
+                ]
+            except CorruptError as error:
+                if not allow_partial:
+                    raise
+                problems.append(f"{error}, shown opaque")
+                alpha = np.full((height, width), 255, dtype=np.uint8)
         latent, area = self._decode_tiles(contents, rect, layers or header.layers, allow_partial, problems, progress)
         inner = Tile(rect.top - area.top, rect.bottom - area.top, rect.left - area.left, rect.right - area.left)
         shape = (header.height - area.top * PATCH_PX, header.width - area.left * PATCH_PX, 3)[: 2 if header.grey else 3]
@@ -270,13 +286,6 @@ class Codec:
         colour = self.transforms.synthesise(latent, _log2_step(header.step_code), shape, inner, half)
         x, y = left - rect.left * PATCH_PX, top - rect.top * PATCH_PX
         colour = colour[y : y + height, x : x + width]
-        alpha = None
-        if header.alpha and contents.alpha is not None:
-            alpha = unpack_plane(contents.alpha, header.height, header.width)
-            alpha = alpha[top : top + height, left : left + width]
-        elif header.alpha:
-            problems.append("alpha is missing: opaque")
-            alpha = np.full((height, width), 255, dtype=np.uint8)
         if problems:
             warnings.warn("incomplete picture: " + "; ".join(problems), stacklevel=4)
         return Planes(colour, alpha, dict(contents.metadata))
@@ -332,7 +341,7 @@ class Codec:
             try:
                 return decode(count)
             except CorruptError as error:
-                if not allow_partial or count == 1:
+                if not allow_partial or count == 1 or len(sections) < total:
                     raise
                 assert problems is not None
                 problems.append(str(error))
@@ -344,8 +353,6 @@ class Codec:
             raise UnsupportedError(f"the file needs model {header.model_id.hex()}, this is {self.model_id.hex()}")
         if header.layers != len(self.config.groups):
             raise CorruptError(f"{header.layers} layers in the file, {len(self.config.groups)} in the model")
-        if header.single_section and len(header.tiles) > 1:
-            raise CorruptError("layers share a section in a picture of many tiles")
 
     def _decode_tiles(
         self,
@@ -369,21 +376,26 @@ class Codec:
         area = Tile(first.top, last.bottom, first.left, last.right)
         latent = np.empty((*area.shape, self.config.channels), dtype=np.int32)
         step = _Steps(progress, 2 * area.shape[0] * area.shape[1])
+        shown = 0
         for number in wanted:
             tile = tiles[number]
             sections = contents.sections[number :: len(tiles)]
             try:
                 rows = self._decode_tile(tile, header.step_code, sections, layers, allow_partial, problems)
+                shown += 1
             except CorruptError as error:
                 if not allow_partial:
                     raise
-                raise type(error)(f"nothing to show: {error}") from None
+                problems.append(f"tile {number + 1} of {len(tiles)} is blank: {error}")
+                rows = np.zeros((tile.shape[0] * tile.shape[1], self.config.channels), dtype=np.int64)
             place = (
                 slice(tile.top - area.top, tile.bottom - area.top),
                 slice(tile.left - area.left, tile.right - area.left),
             )
             latent[place] = rows.reshape(*tile.shape, -1)
             step(tile.shape[0] * tile.shape[1])
+        if not shown:
+            raise TruncatedError(f"nothing to show: {problems[-1]}")
         return latent, area
 
     def macs_per_pixel(self) -> dict[str, float]:

@@ -14,8 +14,10 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import IFD
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from vqbitstream.errors import LimitError, VQCError
 from vqbitstream.limits import Limits
 
@@ -31,8 +33,15 @@ _DESCRIPTIVE = (
     0x013B,
     0x8298,
 )  # description, camera, software, date, artist, rights
+_XMP_TAG = 700  # TIFF
+_BITS_PER_SAMPLE = 258  # TIFF tag
+_WHOLE = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF types that an orientation is read from
 _EXIF_HEADER = b"Exif\x00\x00"
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 _GREY_MODES = {"1", "L", "LA", "La"}
 
 
@@ -57,7 +66,7 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False) -> Planes:
     """A PIL image, a path, an open binary file, or a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4] -> planes.
 
     EXIF orientation is applied. More than 8 bits are rounded to 8; CMYK and Lab become sRGB through their ICC profile, which is
-    then dropped; of an animation the first frame is taken, with a warning. strip: leave out ICC, EXIF and XMP.
+    then dropped; of several frames the present one is taken (of a file, the first), with a warning. strip: leave out ICC, EXIF and XMP.
     Raises ImageError for what cannot be read, LimitError for its size.
     """
     if isinstance(image, np.ndarray):
@@ -87,6 +96,8 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
         except Exception as error:  # Pillow's readers raise almost anything on damaged files
             raise ImageError(f"{name}: {_reason(error)}") from None
         with opened:
+            if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
+                raise ImageError(f"{name}: is a drawing, not a picture; render it first")
             yield opened
     finally:
         Image.MAX_IMAGE_PIXELS = pillow_limit
@@ -100,20 +111,30 @@ def _from_pil(image: Image.Image, limits: Limits, name: str, strip: bool) -> Pla
     if min(image.size) < 1:
         raise ImageError(f"{name} has no pixels")
     try:
-        if getattr(image, "n_frames", 1) > 1:
-            warnings.warn(f"{name} is animated: only its first frame is kept", stacklevel=4)
-            image.seek(0)
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
+        deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))  # gone after loading
         image.load()
-        metadata = {} if strip else _metadata(image)
-        orientation = image.getexif().get(ORIENTATION, 1)
-        turned = ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
-        plain = _plain(turned, name)
+        exif = _exif(image, name)
+        metadata = _metadata(image, exif)
+        orientation = _orientation(exif, metadata)
+        upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
+        plain = _plain(upright, name, deep)
     except VQCError:
         raise
+    except Image.DecompressionBombError:
+        raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
     except Exception as error:
         raise ImageError(f"{name}: {_reason(error)}") from None
+    if strip:
+        metadata = {}
     if image.mode in ("CMYK", "LAB"):
         metadata.pop("icc", None)
+    for key, value in metadata.items():
+        try:
+            limits.check_metadata(key.upper(), len(value))
+        except LimitError as error:
+            raise LimitError(f"{name}: {error}; strip drops it") from None
     array = np.asarray(plain)
     colours = 1 if plain.mode in ("L", "LA") else 3
     if plain.mode in ("L", "RGB"):
@@ -122,8 +143,8 @@ def _from_pil(image: Image.Image, limits: Limits, name: str, strip: bool) -> Pla
     return Planes(np.ascontiguousarray(colour), np.ascontiguousarray(array[..., -1]), metadata)
 
 
-def _plain(image: Image.Image, name: str) -> Image.Image:
-    """The picture as L, LA, RGB or RGBA."""
+def _plain(image: Image.Image, name: str, deep: bool) -> Image.Image:
+    """The picture as L, LA, RGB or RGBA. deep: it was read from 16 bits a sample."""
     mode = image.mode
     if mode in ("CMYK", "LAB"):
         return _to_srgb(image, name)
@@ -132,7 +153,8 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
     grey = mode in _GREY_MODES
     if image.has_transparency_data:
         transparent = image.info.get("transparency")
-        if mode == "RGB" and isinstance(transparent, tuple) and max(transparent) > 255:  # of a 16-bit PNG, read as 8
+        if mode == "RGB" and isinstance(transparent, tuple) and deep:  # in 16 bits, but the pixels are 8
+            image = image.copy()
             image.info["transparency"] = tuple(t >> 8 for t in transparent)
         return image.convert("LA" if grey else "RGBA")
     return image.convert("L" if grey else "RGB")
@@ -160,65 +182,90 @@ def _to_srgb(image: Image.Image, name: str) -> Image.Image:
 def _from_deep(image: Image.Image, name: str) -> Image.Image:
     """16 or 32 bits a pixel, grey -> L or LA, rounded. Floats and 32-bit integers do not tell their range: a warning says the guess."""
     values = np.asarray(image)
-    if image.mode.startswith("I;") or (image.mode == "I" and image.format == "PNG"):
-        top = 65535.0
+    if image.mode.startswith("I;"):
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+        top = float(2 ** max(bits if isinstance(bits, tuple) else (bits,)) - 1)
+    elif image.mode == "I" and image.format in ("PNG", "PPM"):
+        top = 65535.0  # Pillow scales theirs to 16 bits
     else:
-        top = next(t for t in (1.0, 255.0, 65535.0, np.inf) if not (values > t).any())
+        finite = values[np.isfinite(values)]
+        largest = float(finite.max()) if finite.size else 0.0
+        top = next((t for t in (1.0, 255.0, 65535.0) if largest <= t), largest)
         if image.mode == "I" and top == 1.0:
             top = 255.0
-        top = float(values.max()) if np.isinf(top) else top
         warnings.warn(f"{name}: mode {image.mode}, taken as 0..{top:g} and rounded to 8 bits", stacklevel=6)
-    scaled = np.nan_to_num(np.asarray(values, dtype=np.float32)) * np.float32(255 / max(top, 1e-30))
+    scaled = np.nan_to_num(np.asarray(values, dtype=np.float32)) * np.float32(255 / top)
     grey = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
     if isinstance(transparent := image.info.get("transparency"), int):
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
 
 
-def _metadata(image: Image.Image) -> dict[str, bytes]:
-    """ICC profile, EXIF and XMP as the file had them, except that the orientation, which is applied to the pixels, is 1."""
+def _exif(image: Image.Image, name: str) -> Image.Exif:
+    try:
+        return image.getexif()
+    except Exception:  # whatever Pillow's parser raises on it
+        warnings.warn(f"{name}: its EXIF is damaged, and left out", stacklevel=6)
+        image.info.pop("exif", None)
+        return Image.Exif()
+
+
+def _metadata(image: Image.Image, tags: Image.Exif) -> dict[str, bytes]:
+    """ICC profile, EXIF (without its "Exif" header) and XMP as the file had them."""
     found: dict[str, bytes] = {}
     icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
     if isinstance(icc, bytes) and icc:
         found["icc"] = icc
     if not isinstance(exif, bytes) or not exif:  # formats whose EXIF is not one block, such as TIFF
-        exif = _descriptive_exif(image)
+        exif = _descriptive_exif(tags)
     if exif.removeprefix(_EXIF_HEADER):
-        found["exif"] = _upright_exif(exif.removeprefix(_EXIF_HEADER))
+        found["exif"] = exif.removeprefix(_EXIF_HEADER)
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if isinstance(xmp, bytes) and xmp:
-        found["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+        found["xmp"] = xmp
     return found
 
 
-def _descriptive_exif(image: Image.Image) -> bytes:
+def _descriptive_exif(tags: Image.Exif) -> bytes:
     """EXIF of a picture whose tags also say how it was stored (TIFF): those that say what it shows."""
-    tags, kept = image.getexif(), Image.Exif()
+    kept = Image.Exif()
     for tag in _DESCRIPTIVE:
         if tag in tags:
-            kept[tag] = tags[tag]
+            value = tags[tag]
+            kept[tag] = value.encode("latin-1", "replace") if isinstance(value, str) else value  # as Pillow read it
     for ifd in (IFD.Exif, IFD.GPSInfo):
         if values := tags.get_ifd(ifd):
             kept[ifd] = values
     return kept.tobytes() if len(kept) else b""
 
 
+def _orientation(tags: Image.Exif, metadata: dict[str, bytes]) -> int:
+    """The orientation to apply, 1..8: EXIF's, else XMP's. In the metadata it becomes 1."""
+    xmp = metadata.get("xmp", b"")
+    exif = tags.get(ORIENTATION)
+    if not exif and (match := _XMP_ORIENTATION.search(xmp)):
+        exif = int(match[2])
+    if "exif" in metadata:
+        metadata["exif"] = _upright_exif(metadata["exif"])
+    if xmp:
+        metadata["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+    return int(exif) if isinstance(exif, int) and 1 <= exif <= 8 else 1
+
+
 def _upright_exif(exif: bytes) -> bytes:
     """EXIF (a TIFF structure) with its orientation set to 1 in place, everything else as it was."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    if order is None or len(exif) < 8:
-        return exif
-    (offset,) = struct.unpack_from(order + "I", exif, 4)
     patched = bytearray(exif)
     try:
-        (entries,) = struct.unpack_from(order + "H", exif, offset)
+        (offset,) = struct.unpack_from(f"{order}I", exif, 4)
+        (entries,) = struct.unpack_from(f"{order}H", exif, offset)
         for entry in range(offset + 2, offset + 2 + 12 * entries, 12):
-            tag, kind = struct.unpack_from(order + "HH", exif, entry)
-            if tag == ORIENTATION and kind == 3:
-                struct.pack_into(order + "H", patched, entry + 8, 1)
-    except struct.error:
-        return exif
+            tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
+            if tag == ORIENTATION and kind in _WHOLE:
+                struct.pack_into(f"{order}{_WHOLE[kind]}", patched, entry + 8, 1)
+    except struct.error:  # cut short: what came before is done
+        pass
     return bytes(patched)
 
 
@@ -254,33 +301,53 @@ def from_planes(planes: Planes) -> Image.Image:
     return image
 
 
+WRITABLE = {  # format -> whether it keeps alpha, and which metadata
+    "PNG": (True, {"icc_profile", "exif", "xmp"}), "WEBP": (True, {"icc_profile", "exif", "xmp"}),
+    "AVIF": (True, {"icc_profile", "exif", "xmp"}), "TIFF": (True, {"icc_profile", "exif", "xmp"}),
+    "JPEG": (False, {"icc_profile", "exif", "xmp"}), "JPEG2000": (True, set()), "TGA": (True, set()), "BMP": (False, set()),
+    "PPM": (False, set()),
+}  # fmt: skip
+_JPEG_SEGMENT_BYTES = 65533 - 64  # of EXIF or XMP, with room for their headers
+_NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
+
+
 def check_suffix(suffix: str) -> str:
-    """Pillow's name of the format that it writes for a suffix such as ".png". Raises ImageError."""
+    """Pillow's name of the format that is written for a suffix such as ".png". Raises ImageError."""
     kind = Image.registered_extensions().get(suffix)
-    if kind not in Image.SAVE:
-        raise ImageError(f"Pillow writes no pictures with the suffix {suffix!r}")
-    return str(kind)
+    if kind not in WRITABLE:
+        raise ImageError(f"no pictures are written with the suffix {suffix!r}; there are {', '.join(WRITABLE)}")
+    return kind
 
 
 def write_picture(image: Image.Image, file: IO[bytes], suffix: str) -> None:
-    """Write a decoded picture with its metadata, in the format of a suffix such as ".png".
+    """Write a decoded picture with its metadata, in the format of a suffix such as ".png". Warns of metadata that it cannot keep.
 
-    Raises ImageError where the format is not one that Pillow writes or cannot hold the picture.
+    Raises ImageError where the format is not one of `WRITABLE` or cannot hold the picture.
     """
     kind = check_suffix(suffix)
-    options: dict[str, object] = {k: v for k, v in image.info.items() if k in ("icc_profile", "exif", "xmp")}
-    if kind == "PNG" and "xmp" in options:
-        from PIL.PngImagePlugin import PngInfo
-
+    keeps_alpha, keeps = WRITABLE[kind]
+    if image.mode in ("LA", "RGBA") and not keeps_alpha:
+        raise ImageError(f"{kind} cannot hold transparency; write PNG, WebP, AVIF or TIFF")
+    options: dict[str, Any] = {k: v for k, v in image.info.items() if k in _NAMES}
+    for key in list(options):
+        if key not in keeps or (kind == "JPEG" and key != "icc_profile" and len(options[key]) > _JPEG_SEGMENT_BYTES):
+            warnings.warn(f"{_NAMES[key]} left out: {kind} cannot hold it", stacklevel=3)
+            del options[key]
+    plain = image.copy()
+    plain.info = {}
+    if "xmp" in options and kind == "PNG":
         text = PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", bytes(image.info["xmp"]).decode("utf-8", "replace"))
+        text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
         options["pnginfo"] = text
+    if "xmp" in options and kind == "TIFF":
+        options["tiffinfo"] = ImageFileDirectory_v2()
+        options["tiffinfo"][_XMP_TAG] = options.pop("xmp")
     if kind == "JPEG":
-        options["quality"], options["subsampling"] = 95, 0
+        options |= {"quality": 95, "subsampling": 0}
     elif kind in ("WEBP", "AVIF"):
         options["quality"] = 95
     try:
-        image.save(file, format=kind, **options)  # type: ignore[arg-type]
+        plain.save(file, format=kind, **options)
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from vqbitstream.errors import VQCError
 
 MAX_ENCODES = 6
 SIZE_TOLERANCE, PSNR_TOLERANCE_DB = 0.02, 0.1
+QUALITY_MIN, QUALITY_MAX = 1.0, 100.0
 # A typical picture, on which the search starts: (quality, bits per pixel, PSNR); every curve is near to one of this shape
 _TYPICAL = np.array(
     [
@@ -27,10 +29,10 @@ class TargetError(VQCError):
 
 @dataclass(frozen=True)
 class Target:
-    """What to reach: at most `file_bytes`, or `psnr_db` to within 0.1 dB."""
+    """What to reach: at most `value` bytes, or with `is_psnr` a PSNR of `value` dB to within 0.1. pixels: of the picture."""
 
-    file_bytes: int | None
-    psnr_db: float | None
+    value: float
+    is_psnr: bool
     pixels: int
 
     @classmethod
@@ -43,129 +45,119 @@ class Target:
             return None
         if len(given) > 1:
             raise ValueError("give one target: bytes, bpp or psnr")
-        if not given[0] > 0:
-            raise ValueError(f"a target must be positive, not {given[0]}")
+        if not 0 < given[0] < 1e15:
+            raise ValueError(f"a target must be a positive number, not {given[0]}")
         pixels = shape[0] * shape[1]
-        if target_bpp is not None:
-            target_bytes = int(target_bpp * pixels / 8)
-        return cls(target_bytes, target_psnr, pixels)
+        value = math.floor(target_bpp * pixels / 8) if target_bpp is not None else given[0]
+        return cls(value, target_psnr is not None, pixels)
 
-    @property
-    def needs_psnr(self) -> bool:
-        return self.psnr_db is not None
+    def says(self, attempt: Attempt) -> str:
+        """What an attempt reached, for people."""
+        if self.is_psnr:
+            return f"{attempt.psnr_db:.2f} dB (quality {attempt.quality:g})"
+        bpp = 8 * len(attempt.data) / self.pixels
+        return f"{len(attempt.data)} bytes ({bpp:.4f} bpp, quality {attempt.quality:g})"
+
+    def __str__(self) -> str:
+        return f"{self.value:g} dB" if self.is_psnr else f"{self.value:.0f} bytes"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One encode: its file, the bytes of its entropy payload, and its PSNR in dB where that is the target."""
+    """One encode: its file, the bytes of its entropy payload, and its PSNR in dB (0 where a size is the target)."""
 
     quality: float
     data: bytes
     payload_bytes: int
-    psnr_db: float | None = None
+    psnr_db: float = 0.0
 
 
 def psnr(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
     """PSNR in dB of two uint8 pictures of one shape."""
-    total = sum(float(np.square(x.astype(np.int32) - y).sum(dtype=np.int64)) for x, y in zip(a, b, strict=True))
+    total = sum(int(np.square(x.astype(np.int32) - y).sum(dtype=np.int64)) for x, y in zip(a, b, strict=True))
     return float(10 * np.log10(255**2 * a.size / max(total, 1e-3)))
 
 
 def search(target: Target, attempt: Callable[[float], Attempt], progress: Callable[[float], None]) -> bytes:
-    """The file that meets the target. Warns where the picture is smaller, or better, than asked at the end of the range.
+    """The file that meets the target, or the nearest that six encodes find (never above a size), with a warning.
 
     Raises TargetError, which names the nearest value, where a size or a PSNR is out of reach.
     """
     tries: list[Attempt] = []
 
-    def value(a: Attempt) -> float:
-        return a.psnr_db if target.needs_psnr and a.psnr_db is not None else float(np.log(a.payload_bytes + 1))
-
-    def goal() -> float:
-        if target.psnr_db is not None:
-            return target.psnr_db
-        assert target.file_bytes is not None
-        fixed = len(tries[-1].data) - tries[-1].payload_bytes if tries else 48
-        return float(np.log(max(target.file_bytes * (1 - SIZE_TOLERANCE / 2) - fixed, 1)))
+    def off(a: Attempt) -> float:
+        """How far above the goal: in dB, or in the logarithm of the payload. The goal of a size is 1 % below it."""
+        if target.is_psnr:
+            return a.psnr_db - target.value
+        fixed = len(a.data) - a.payload_bytes
+        goal = max(target.value * (1 - SIZE_TOLERANCE / 2) - fixed, 1)
+        return float(np.log((a.payload_bytes + 1) / (goal + 1)))
 
     def met(a: Attempt) -> bool:
-        if target.psnr_db is not None:
-            return abs(value(a) - target.psnr_db) <= PSNR_TOLERANCE_DB
-        assert target.file_bytes is not None
-        return (1 - SIZE_TOLERANCE) * target.file_bytes <= len(a.data) <= target.file_bytes
+        if target.is_psnr:
+            return abs(off(a)) <= PSNR_TOLERANCE_DB
+        return (1 - SIZE_TOLERANCE) * target.value <= len(a.data) <= target.value
 
-    typical = _TYPICAL[:, 2] if target.needs_psnr else np.log(_TYPICAL[:, 1] * target.pixels / 8)
-    qualities = _TYPICAL[:, 0]
-    while len(tries) < MAX_ENCODES and not any(met(a) for a in tries):
-        quality = _next_quality(tries, value, goal(), qualities, typical)
-        if any(a.quality == quality for a in tries):
-            break
+    typical = _TYPICAL[:, 2] if target.is_psnr else np.log(_TYPICAL[:, 1] * target.pixels / 8)
+    start = target.value if target.is_psnr else np.log(max(target.value * (1 - SIZE_TOLERANCE / 2) - 48, 1))
+    quality: float | None = round(float(np.interp(start, typical, _TYPICAL[:, 0])), 4)
+    while quality is not None and len(tries) < MAX_ENCODES:
         tries.append(attempt(quality))
         progress(len(tries) / MAX_ENCODES)
-    return _best(target, tries, met)
+        if met(tries[-1]):
+            return tries[-1].data
+        quality = _next_quality([(a.quality, off(a)) for a in tries], typical)
+    return _nearest(target, tries)
 
 
-def _next_quality(
-    tries: list[Attempt],
-    value: Callable[[Attempt], float],
-    goal: float,
-    qualities: npt.NDArray[np.float64],
-    typical: npt.NDArray[np.float64],
-) -> float:
-    """Where the typical curve, stretched through the two nearest attempts (shifted, if there is one), meets the goal."""
+def _next_quality(tries: list[tuple[float, float]], typical: npt.NDArray[np.float64]) -> float | None:
+    """Where the typical curve, shifted or stretched through the tries (quality, off), meets the goal. None: nowhere."""
 
-    def on_typical(a: Attempt) -> float:
-        return float(np.interp(a.quality, qualities, typical))
+    def on_typical(quality: float) -> float:
+        return float(np.interp(quality, _TYPICAL[:, 0], typical))
 
-    if not tries:
-        return round(float(np.interp(goal, typical, qualities)), 4)
-    below = max((a for a in tries if value(a) <= goal), key=value, default=None)
-    above = min((a for a in tries if value(a) > goal), key=value, default=None)
-    if below and above:  # regula falsi; an end that has stayed counts half (Illinois)
-        short, over = goal - value(below), value(above) - goal
-        stuck = [value(a) <= goal for a in tries[-2:]]
-        if len(tries) > 2 and stuck[0] == stuck[1]:
-            short, over = (short, over / 2) if stuck[0] else (short / 2, over)
-        wanted = on_typical(below) + short / (short + over) * (on_typical(above) - on_typical(below))
+    below = max((t for t in tries if t[1] <= 0), default=None)
+    above = min((t for t in tries if t[1] > 0), default=None)
+    if below and above and below[0] < above[0]:  # regula falsi; an end that has stayed counts half (Illinois)
+        short, over = -below[1], above[1]
+        same = [t[1] <= 0 for t in tries[-2:]]
+        if len(tries) > 2 and same[0] == same[1]:
+            short, over = (short, over / 2) if same[0] else (short / 2, over)
+        share = short / (short + over)
+        wanted = on_typical(below[0]) + share * (on_typical(above[0]) - on_typical(below[0]))
+        quality = float(np.interp(wanted, typical, _TYPICAL[:, 0]))
+        margin = 0.05 * (above[0] - below[0])
+        quality = min(max(quality, below[0] + margin), above[0] - margin)
+    elif below and above:  # rough at the scale of a few bytes
+        return None
     else:
-        nearest, *others = sorted(tries, key=lambda a: abs(value(a) - goal))
+        nearest, *others = sorted(tries, key=lambda t: abs(t[1]))
         stretch = 1.0
-        if others and value(others[0]) != value(nearest):
-            stretch = (on_typical(others[0]) - on_typical(nearest)) / (value(others[0]) - value(nearest))
-        wanted = on_typical(nearest) + min(max(stretch, 0.2), 5.0) * (goal - value(nearest))
-    quality = float(np.interp(wanted, typical, qualities))
-    low, high = (below.quality if below else 1.0), (above.quality if above else 100.0)
-    if below and above:  # never the same again
-        quality = min(max(quality, low + 0.05 * (high - low)), high - 0.05 * (high - low))
-    elif not low < quality < high:
-        quality = high if below else low
-    return round(quality, 4)
+        if others and others[0][1] != nearest[1]:
+            stretch = (on_typical(others[0][0]) - on_typical(nearest[0])) / (others[0][1] - nearest[1])
+        wanted = on_typical(nearest[0]) - min(max(stretch, 0.2), 5.0) * nearest[1]
+        quality = float(np.interp(wanted, typical, _TYPICAL[:, 0]))
+        if below and (
+            quality <= below[0] or len(tries) >= 4
+        ):  # the typical curve is no guide: to the end, then between
+            quality = QUALITY_MAX
+        elif above and (quality >= above[0] or len(tries) >= 4):
+            quality = QUALITY_MIN
+    quality = round(quality, 4)
+    return None if any(quality == t[0] for t in tries) else quality
 
 
-def _best(target: Target, tries: list[Attempt], met: Callable[[Attempt], bool]) -> bytes:
-    if hits := [a for a in tries if met(a)]:
-        return hits[-1].data
-    if target.psnr_db is not None:
-        best = min(tries, key=lambda a: abs((a.psnr_db or 0) - target.psnr_db))  # type: ignore[operator]
-        reached = f"{best.psnr_db:.2f} dB (quality {best.quality:g})"
-        if (best.psnr_db or 0) < target.psnr_db:
-            raise TargetError(f"{target.psnr_db:g} dB is out of reach; the nearest possible is {reached}")
-        warnings.warn(
-            f"{target.psnr_db:g} dB is less than this picture can have; the nearest is {reached}", stacklevel=5
-        )
-        return best.data
-    assert target.file_bytes is not None
-    fitting = [a for a in tries if len(a.data) <= target.file_bytes]
-    if not fitting:
-        least = min(tries, key=lambda a: len(a.data))
-        raise TargetError(
-            f"{target.file_bytes} bytes are out of reach; the nearest possible is {len(least.data)} bytes "
-            f"({8 * len(least.data) / target.pixels:.4f} bpp, quality {least.quality:g})"
-        )
-    best = max(fitting, key=lambda a: len(a.data))
-    warnings.warn(
-        f"the nearest to {target.file_bytes} bytes that this picture can have is {len(best.data)} bytes "
-        f"({8 * len(best.data) / target.pixels:.4f} bpp, quality {best.quality:g})",
-        stacklevel=5,
-    )
+def _nearest(target: Target, tries: list[Attempt]) -> bytes:
+    """The best of the tries, none of which met the target. Raises TargetError, or warns."""
+
+    def miss(a: Attempt) -> float:
+        return abs((a.psnr_db if target.is_psnr else len(a.data)) - target.value)
+
+    fitting = tries if target.is_psnr else [a for a in tries if len(a.data) <= target.value]
+    best = min(fitting or tries, key=miss)
+    at_end = best.quality == (QUALITY_MAX if target.is_psnr else QUALITY_MIN)
+    if not fitting or (target.is_psnr and at_end and best.psnr_db < target.value):
+        possible = "the nearest possible" if at_end else "the nearest found"
+        raise TargetError(f"{target} cannot be reached; {possible} is {target.says(best)}")
+    warnings.warn(f"the nearest to {target} that was found is {target.says(best)}", stacklevel=5)
     return best.data

@@ -121,10 +121,10 @@ def test_partial_reading_keeps_what_is_sound() -> None:
 
 @pytest.mark.parametrize("limit", [8, 62])
 def test_metadata_beyond_the_limit_is_refused_without_inflating_it(limit: int) -> None:
-    with pytest.raises(LimitError, match="icc"):
+    with pytest.raises(LimitError, match="ICC"):
         vqbitstream.unpack(vqbitstream.pack(FILE), Limits(max_metadata_bytes=limit))
     bomb = dataclasses.replace(FILE, metadata={"exif": bytes(40_000_000)})
-    with pytest.raises(LimitError, match="exif"):
+    with pytest.raises(LimitError, match="EXIF"):
         vqbitstream.unpack(vqbitstream.pack(bomb), Limits())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -125,13 +127,13 @@ def test_bad_files_are_one_line_and_leave_nothing(kind: str, photo: Path, tmp_pa
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("target", ["fifo", "no/out.png", "out.psd"])
+@pytest.mark.parametrize("target", ["fifo.png", "no/out.png", "out.psd"])
 def test_outputs_that_cannot_be(target: str, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
+    os.mkfifo(tmp_path / "fifo.png")
     done = run("decode", FIXTURES / "rgb.vqc", tmp_path / target, "-f", "-m", TINY)
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
-    assert (tmp_path / "fifo").is_fifo()
+    assert (tmp_path / "fifo.png").is_fifo()
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
@@ -155,6 +157,12 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         ["encode", "a.png", "--target-size", "ten"],
         ["encode", "-", "-o", "out"],
         ["decode", "a.vqc", "--crop", "1,2,3"],
+        ["decode", "a.vqc", "--crop", "0,0,-5,5"],
+        ["encode", "a.tga", "b.tga", "-f"],
+        ["encode", "a.png", "b", "-f"],
+        ["encode", "a.png", "-q", "nan"],
+        ["encode", "a.png", "--target-psnr", "inf"],
+        ["encode", "a.png", "--target-size", "10mk"],
     ],
 )
 def test_wrong_use_is_exit_2(arguments: list[str]) -> None:
@@ -193,7 +201,7 @@ def test_targets(photo: Path, tmp_path: Path) -> None:
     assert "the nearest possible is" in done.stderr
     done = run("encode", photo, out, "--target-size", "1M", "-m", TINY, "-f")
     assert done.exit_code == 0
-    assert "warning: the nearest to 1000000 bytes" in done.stderr
+    assert "the nearest to 1000000 bytes" in done.stderr
 
 
 def test_crop_and_layers(photo: Path, tmp_path: Path) -> None:
@@ -213,7 +221,7 @@ def test_cut_files(photo: Path, tmp_path: Path) -> None:
     assert run("decode", file, tmp_path / "a.png", "-m", TINY).exit_code == 1
     done = run("decode", file, tmp_path / "a.png", "--allow-partial", "-m", TINY)
     assert done.exit_code == 0
-    assert "warning: incomplete picture: the file ends before layer section 3 of 3" in done.stderr
+    assert "incomplete picture: the file ends before layer section 3 of 3" in done.stderr
     assert Image.open(tmp_path / "a.png").size == (300, 260)
 
 
@@ -261,3 +269,48 @@ def test_threads(photo: Path) -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_output_never_destroys_an_input_of_the_batch(photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "photo.vqc"
+    Image.open(photo).save(other, format="PNG")
+    before = other.read_bytes()
+    done = run("encode", photo, other, "-o", tmp_path, "-f", "-m", TINY)
+    assert done.exit_code == 1
+    assert "is an input" in done.stderr
+    assert other.read_bytes() == before
+
+
+def test_every_message_names_its_input(tmp_path: Path) -> None:
+    data = (FIXTURES / "rgb.vqc").read_bytes()
+    for name, part in (("one.vqc", data[:-3]), ("two.vqc", b"nothing"), ("three.vqc", data[:-3])):
+        (tmp_path / name).write_bytes(part)
+    files = [tmp_path / f"{n}.vqc" for n in ("one", "two", "three")]
+    done = run("decode", *files, "-o", tmp_path / "new", "-m", TINY)
+    lines = done.stderr.splitlines()
+    assert [f.name in line for f, line in zip(files, lines, strict=False)] == [True] * 3
+    assert not (tmp_path / "new").exists()
+
+
+def test_permissions_stay_and_long_names_work(photo: Path, tmp_path: Path) -> None:
+    long = photo.rename(tmp_path / ("x" * 245 + ".png"))
+    file = encoded(long)
+    file.chmod(0o600)
+    assert run("encode", long, "-f", "-m", TINY).exit_code == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_loop_of_links_is_one_line(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.vqc").symlink_to(tmp_path / "l.vqc")
+    done = run("encode", photo, tmp_path / "l.vqc", "-f", "-m", TINY)
+    assert done.exit_code == 1
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-"])
+def test_closed_streams(closed: str, photo: Path, tmp_path: Path) -> None:
+    command = f"'{sys.executable}' -m vqcodec.cli encode {'-' if closed == '<&-' else photo} out.vqc -m {TINY} {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (tmp_path / "out.vqc").exists() == (closed != "<&-")
+    assert done.returncode == (1 if closed == "<&-" else 0)
+    assert "Traceback" not in done.stderr

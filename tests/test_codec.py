@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pickle
 from collections.abc import Callable
@@ -142,8 +143,29 @@ def test_a_cut_file_shows_its_layers_when_asked(codec: Codec) -> None:
             image = codec.decode(cut, allow_partial=True)
         errors.append(np.square(np.asarray(image, dtype=float) - pixels).mean())
     assert errors == sorted(errors, reverse=True)
-    with pytest.raises(vqcodec.TruncatedError, match="first layer"):
-        codec.decode(data[: len(data) - tails[0] + 20], allow_partial=True)
+    with pytest.raises(vqcodec.TruncatedError, match="nothing to show"):
+        codec.decode(data[: len(data) - tails[0] + 9], allow_partial=True)
+
+
+def test_one_damaged_tile_leaves_the_others(codec: Codec) -> None:
+    pixels = big(1100, 260)
+    data = bytearray(codec.encode_pixels(pixels, quality=60))
+    data[vqbitstream.header.HEADER_BYTES + 14] ^= 1  # in the first section: first layer, first tile
+    with pytest.warns(UserWarning, match="tile 1 of 2 is blank"):
+        image = np.asarray(codec.decode(bytes(data), allow_partial=True))
+    sound = codec.decode_pixels(codec.encode_pixels(pixels, quality=60))
+    np.testing.assert_array_equal(image[:, 600:], sound[:, 600:])
+
+
+def test_a_damaged_alpha_is_shown_opaque_when_asked(codec: Codec) -> None:
+    data = codec.encode(np.dstack([picture(60, 50), picture(60, 50)[..., 0]]))
+    contents = vqbitstream.unpack(data, vqcodec.Limits())
+    broken = vqbitstream.pack(dataclasses.replace(contents, alpha=b"\x00no zlib"))
+    with pytest.raises(vqcodec.CorruptError, match="alpha"):
+        codec.decode(broken)
+    with pytest.warns(UserWarning, match="opaque"):
+        image = codec.decode(broken, allow_partial=True)
+    assert (np.asarray(image)[..., 3] == 255).all()
 
 
 def test_a_damaged_layer_is_left_out_when_asked(codec: Codec) -> None:

@@ -18,6 +18,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What is not run as it stands: installation (CI does it, before this), long training, other people's pictures
 CHANGES = [
     (re.compile(r"python3 -m venv .*? && (?=\.venv/bin/python)"), ""),
+    (re.compile(r"^\. \.venv/bin/activate.*$", re.M), "true"),
     (re.compile(r"\.venv/bin/"), ""),
     (re.compile(r"examples/"), f"{ROOT}/examples/"),
     (re.compile(r"^sh check\.sh$", re.M), "true"),
@@ -45,7 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(picture(400, 320)).save(place / "photo.png")
     (place / "kodak").mkdir()
     Image.fromarray(picture(200, 160)).save(place / "kodak" / "a.png")
-    subprocess.run([sys.executable, "-m", "vqcodec.cli", "encode", "photo.png"], cwd=place, check=True)
     return place
 
 
@@ -61,7 +61,6 @@ def test_shell(name: str, text: str, folder: Path) -> None:
     for pattern, replacement in CHANGES:
         text = pattern.sub(replacement, text)
     text = text.replace("cd work && ", "").replace(f"{ROOT}/none", str(folder / "kodak"))
-    text = re.sub(r"(vqcodec (?:en|de)code )(?!-)", r"\1-f ", text)  # the documents write some outputs twice
     done = subprocess.run(
         ["sh", "-euc", text], cwd=folder, env=environment(), capture_output=True, text=True, check=False
     )

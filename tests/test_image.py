@@ -149,7 +149,7 @@ def test_cmyk_goes_through_its_profile_which_is_dropped() -> None:
 def test_of_an_animation_the_first_frame(tmp_path: Path) -> None:
     frames = [Image.fromarray(picture(30, 20, seed)) for seed in (1, 2)]
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
-    with pytest.warns(UserWarning, match="animated"):
+    with pytest.warns(UserWarning, match="has 2 frames"):
         planes = to_planes(tmp_path / "a.webp", LIMITS)
     np.testing.assert_array_equal(planes.colour, np.asarray(frames[0]))
 
@@ -174,7 +174,79 @@ def test_too_many_pixels_are_refused_before_they_are_read(tmp_path: Path) -> Non
 
 def test_formats_that_cannot_hold_the_picture() -> None:
     image = from_planes(Planes(picture(20, 20), np.zeros((20, 20), np.uint8)))
-    with pytest.raises(vqcodec.ImageError, match="JPEG cannot hold"):
+    with pytest.raises(vqcodec.ImageError, match="JPEG cannot hold transparency"):
         write_picture(image, io.BytesIO(), ".jpg")
     with pytest.raises(vqcodec.ImageError, match="suffix"):
         write_picture(image, io.BytesIO(), ".psd")
+
+
+@pytest.mark.parametrize("kind", [3, 4, 8, 9])
+def test_orientation_of_any_whole_type_is_reset(kind: int) -> None:
+    exif = b"II*\0\x08\0\0\0\x01\0\x12\x01" + bytes([kind, 0]) + b"\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    image = RGB.copy()
+    image.info["exif"] = b"Exif\0\0" + exif
+    planes = to_planes(image, LIMITS)
+    assert planes.colour.shape[:2] == (60, 40)
+    back = Image.Exif()
+    back.load(planes.metadata["exif"])
+    assert back[0x0112] == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["tiff:Orientation='6'", 'tiff:Orientation = "6"', "<tiff:Orientation> 6 </tiff:Orientation>"]
+)
+def test_orientation_of_xmp_alone_is_applied_and_reset(text: str) -> None:
+    image = RGB.copy()
+    image.info["xmp"] = text.encode()
+    planes = to_planes(image, LIMITS)
+    assert planes.colour.shape[:2] == (60, 40)
+    assert planes.metadata["xmp"] == text.replace("6", "1").encode()
+
+
+def test_metadata_that_no_reader_would_take_is_refused_by_the_writer(codec: Codec) -> None:
+    image = RGB.copy()
+    image.info["xmp"] = b"x" * (1 << 25)
+    with pytest.raises(vqcodec.LimitError, match="strip"):
+        codec.encode(image)
+    assert codec.encode(image, strip=True)
+
+
+def test_damaged_exif_is_left_out(tmp_path: Path) -> None:
+    RGB.save(tmp_path / "a.png", exif=b"garbage that is no TIFF")
+    with pytest.warns(UserWarning, match="EXIF is damaged"):
+        planes = to_planes(tmp_path / "a.png", LIMITS)
+    assert "exif" not in planes.metadata
+
+
+def test_text_of_tiff_tags_keeps_its_bytes(tmp_path: Path) -> None:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    tags = ImageFileDirectory_v2()
+    tags[0x013B] = "Jürgen".encode()
+    RGB.save(tmp_path / "a.tif", tiffinfo=tags)
+    assert "Jürgen".encode() in to_planes(tmp_path / "a.tif", LIMITS).metadata["exif"]
+
+
+def test_twelve_bits_and_floats_beyond_numbers(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"0\.\.1 "):
+        colour = to_planes(Image.fromarray(np.array([[0.5, np.inf, 1.0]], dtype=np.float32)), LIMITS).colour
+    assert colour.tolist() == [[128, 255, 255]]
+    (tmp_path / "a.pgm").write_bytes(b"P5 3 1 65535\n" + np.array([0, 200, 65535], dtype=">u2").tobytes())
+    assert to_planes(tmp_path / "a.pgm", LIMITS).colour.tolist() == [[0, 1, 255]]
+
+
+def test_the_callers_picture_stays_as_it_was(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(30, 20, seed)) for seed in (1, 2)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    image = Image.open(tmp_path / "a.webp")
+    image.seek(1)
+    with pytest.warns(UserWarning, match="frames"):
+        np.testing.assert_array_equal(to_planes(image, LIMITS).colour, np.asarray(frames[1]))
+    assert image.tell() == 1
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".tga", ".jp2"])
+def test_formats_without_metadata_say_so(suffix: str) -> None:
+    image = from_planes(Planes(picture(20, 20), None, {"icc": b"profile"}))
+    with pytest.warns(UserWarning, match="ICC profile left out"):
+        write_picture(image, io.BytesIO(), suffix)

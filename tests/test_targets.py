@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import vqcodec
@@ -25,7 +27,7 @@ def curve(offset: float, slope: float, bend: float) -> tuple[list[float], object
     return seen, attempt
 
 
-@pytest.mark.parametrize("offset", [5.0, 7.0, 9.0])
+@pytest.mark.parametrize("offset", [6.0, 7.5, 9.0])
 @pytest.mark.parametrize("slope", [4.0, 5.0, 7.0])
 @pytest.mark.parametrize("bend", [-2.0, 0.0, 2.5])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.8, 0.99])
@@ -34,7 +36,7 @@ def test_sizes_are_met_in_six_encodes(offset: float, slope: float, bend: float, 
     sizes = [len(attempt(q).data) for q in np.linspace(1, 100, 400)]  # type: ignore[operator]
     goal = int(min(sizes) ** (1 - share) * max(sizes) ** share)
     seen.clear()
-    found = search(Target(goal, None, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    found = search(Target(goal, False, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
     assert len(seen) <= MAX_ENCODES
     assert 0.98 * goal <= len(found) <= goal
 
@@ -43,21 +45,51 @@ def test_sizes_are_met_in_six_encodes(offset: float, slope: float, bend: float, 
 @pytest.mark.parametrize("goal", [21.0, 30.0, 37.0, 44.0])
 def test_psnrs_are_met_in_six_encodes(bend: float, goal: float) -> None:
     seen, attempt = curve(7, 5, bend)
-    search(Target(None, goal, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    search(Target(goal, True, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
     assert len(seen) <= MAX_ENCODES
     assert abs(attempt(seen[-1]).psnr_db - goal) <= 0.1  # type: ignore[operator]
 
 
 def test_out_of_reach_names_the_nearest() -> None:
     _, attempt = curve(7, 5, 0)
-    with pytest.raises(vqcodec.TargetError, match=r"100 bytes are out of reach; the nearest possible is \d+ bytes"):
-        search(Target(100, None, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
-    with pytest.raises(vqcodec.TargetError, match=r"60 dB is out of reach; the nearest possible is 45"):
-        search(Target(None, 60.0, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    with pytest.raises(vqcodec.TargetError, match=r"100 bytes cannot be reached; the nearest possible is \d+ bytes"):
+        search(Target(100, False, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    with pytest.raises(vqcodec.TargetError, match=r"60 dB cannot be reached; the nearest possible is 45"):
+        search(Target(60.0, True, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="nearest to 9000000 bytes"):
-        search(Target(9_000_000, None, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
-    with pytest.warns(UserWarning, match="less than this picture can have"):
-        search(Target(None, 5.0, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+        search(Target(9_000_000, False, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="nearest to 5 dB"):
+        search(Target(5.0, True, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+
+
+CURVES = {
+    "plateau": (lambda q: 1000 + q / 10, 1049),
+    "cliff": (lambda q: 300 + 1e5 * (q / 100) ** 8, 358),
+    "saturating": (lambda q: 4000 * (1 - np.exp(-(q - 1) / 3)) + 200, 3197),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_curves_unlike_any_picture(name: str) -> None:
+    payload, goal = CURVES[name]
+    seen: list[float] = []
+
+    def attempt(quality: float) -> Attempt:
+        seen.append(quality)
+        return Attempt(quality, bytes(48 + int(payload(quality))), int(payload(quality)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = search(Target(goal, False, PIXELS), attempt, lambda _: None)
+    assert len(seen) <= MAX_ENCODES
+    assert len(found) <= goal
+    assert len(found) > (0 if name == "saturating" else 0.85) * goal
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400])
+def test_targets_that_are_no_numbers(value: float, codec: Codec) -> None:
+    with pytest.raises(ValueError, match="target"):
+        codec.encode(picture(20, 20), target_bpp=value)
 
 
 def test_through_the_codec(codec: Codec) -> None:

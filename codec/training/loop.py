@@ -2,7 +2,8 @@
 
 1. prior  the prior alone, on cached latents of the linear transform
 2. joint  transforms and prior together, additive noise for the rate, rounding for the picture
-3. vector everything, codebooks too, under the rate-aware choice that the encoder will make
+3. vector decoder, prior and codebooks under the rate-aware choice that the encoder will make. The analysis rests: the choice
+   is constant wherever the latent is, so it has no true gradient, and every straight-through stand-in tried led it astray
 """
 
 from __future__ import annotations
@@ -177,6 +178,8 @@ class Trainer:
         rate = LEARNING_RATE[phase.name] * schedule(phase.fraction)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
+        for encoder in (self.network.analysis, self.network.side_analysis):
+            encoder.requires_grad_(phase.name != "vector")
         loss, logged = self.loss(phase.name)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

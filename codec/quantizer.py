@@ -5,10 +5,10 @@ Everything here is exact integers. Residuals and codewords are in 1/256 of the s
 A pair's predicted scales choose its *level* and its frequency *table*:
 
 * level 0, both scales up to 2^(1/4) steps: one vector from the codebook of its table.
-* level 1 and 2: a coarse vector first (8 or 64 times the integer grid), then finer ones down to the grid itself, so that
+* level 1 to 3: a coarse vector first (8, 64 or 512 times the integer grid), then finer ones down to the grid itself, so that
   no pair overloads its codebook. A finer vector is coded as seen from the coarser ones: its signs are theirs, and which of
   them is zero is part of its class. So no stage loses what the Laplace shape of the residual says of the next.
-* the escape symbol, for the rare pair that its codebook cannot reach, restarts the pair at level 2.
+* the escape symbol, for the rare pair that its codebook cannot reach, restarts the pair at level 3.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ SYMBOLS = CODEWORDS + 1
 
 OCTAVE = 32  # unit of log2-scales
 LOG2_SCALE_MIN, LOG2_SCALE_MAX = -6 * OCTAVE, 9 * OCTAVE
-LEVEL_LOG2, LEVELS = 3, 3
-LEVEL_TOP = (OCTAVE // 4, 3 * OCTAVE + OCTAVE // 4)  # largest log2-scale of level 0 and 1
-REACH = (RADIUS, 64 + 3, 512 + 31)  # largest |residual| in steps that a level can code
-ESCAPE_LOG2_SCALE = 5 * OCTAVE
+LEVEL_LOG2, LEVELS = 3, 4
+LEVEL_TOP = (OCTAVE // 4, 3 * OCTAVE + OCTAVE // 4, 6 * OCTAVE + OCTAVE // 4)  # largest log2-scale of levels 0, 1, 2
+REACH = (RADIUS, 64 + 3, 512 + 31, 4096 + 255)  # largest |residual| in steps that a level can code
+ESCAPE_LOG2_SCALE = 8 * OCTAVE
 
 RATIO_BINS = 5
 TOP_BINS, LOW_BINS = 26, 9  # quarter and half octaves
@@ -130,7 +130,7 @@ class _Pairs:
     @classmethod
     def of(cls, log2_scale: Ints) -> _Pairs:
         mean, ratio, top = mean_and_ratio(log2_scale)
-        level = (top > LEVEL_TOP[0]).astype(np.int64) + (top > LEVEL_TOP[1])
+        level = (top > LEVEL_TOP[0]).astype(np.int64) + (top > LEVEL_TOP[1]) + (top > LEVEL_TOP[2])
         return cls(mean, ratio, level)
 
     def top_tables(self) -> Ints:
@@ -195,7 +195,7 @@ class Quantizer:
         single = np.flatnonzero(pairs.level == 0)
         symbols[single] = self._choose(tables[single], residual[single], rate_weight)
         steps = np.zeros_like(residual)
-        for level in (1, 2):
+        for level in range(1, LEVELS):
             rows = np.flatnonzero(pairs.level == level)
             steps[rows] = self._choose_steps(pairs, rows, level, residual[rows], rate_weight)
             symbols[rows] = _grid_index(coarse_digit(steps[rows], level))
@@ -222,7 +222,7 @@ class Quantizer:
         return np.where((pairs.level > 0)[:, None], coarse, learned)
 
     def _choose_steps(self, pairs: _Pairs, rows: Ints, level: int, residual: Ints, rate_weight: float) -> Ints:
-        """Grid point for pairs of level 1 or 2: the nearest, or by its bits one nearer to zero. [n, 2] -> whole steps [n, 2]"""
+        """Grid point for pairs of level 1, 2 or 3: the nearest, or by its bits one nearer to zero. [n, 2] -> whole steps [n, 2]"""
         reach = REACH[level] + (level < LEVELS - 1)  # one more says that an escape is needed
         nearest = np.clip((residual + ONE // 2) >> FRACTION_LOG2, -reach, reach)
         if rate_weight <= 0 or not len(rows):

@@ -73,7 +73,7 @@ def test_nearest_grid_point_when_rate_counts_nothing() -> None:
 
 
 def test_no_overload_up_to_the_reach() -> None:
-    values = np.arange(-REACH[2], REACH[2] + 1) * ONE
+    values = np.arange(-REACH[-1], REACH[-1] + 1) * ONE
     residual = np.stack([values, values[::-1]], axis=1)
     for scale in (-192, 0, 20, 150, 288):
         tape = Tape()

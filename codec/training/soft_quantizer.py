@@ -48,7 +48,7 @@ def laplace_tables() -> Tensor:
 
 
 class SoftQuantizer(nn.Module):
-    """Residual and predicted scale -> decoded residual, through the codebooks; level 1 and 2 choose on the grid."""
+    """Residual and predicted scale -> decoded residual, through the codebooks; levels 1 to 3 choose on the grid."""
 
     counts: Tensor
     grid: Tensor

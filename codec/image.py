@@ -194,8 +194,8 @@ def _from_deep(image: Image.Image, name: str) -> Image.Image:
         if image.mode == "I" and top == 1.0:
             top = 255.0
         warnings.warn(f"{name}: mode {image.mode}, taken as 0..{top:g} and rounded to 8 bits", stacklevel=6)
-    scaled = np.nan_to_num(np.asarray(values, dtype=np.float32)) * np.float32(255 / top)
-    grey = Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+    inside = np.clip(np.nan_to_num(np.asarray(values, dtype=np.float32)), 0, top)
+    grey = Image.fromarray(np.rint(inside * np.float32(255 / top)).astype(np.uint8))
     if isinstance(transparent := image.info.get("transparency"), int):
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey

@@ -105,11 +105,16 @@ class _Bar:
         self.done += 1
         self(0.0)
 
+    def hide(self) -> None:
+        """Clear the line for a message; the next call shows the bar again."""
+        if self.shown is not None:
+            self.shown.stop()
+            self.shown = None
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.shown is not None:
-            self.shown.stop()
+        self.hide()
 
 
 def _jobs(paths: Sequence[str], folder: Path | None, is_output: Callable[[str], bool]) -> list[Job]:
@@ -151,7 +156,10 @@ def _run(
                         if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in inputs:
                             raise ValueError(f"{source}: its output {out} is an input")
                         begun = time.monotonic()
-                        work(source, out, bar)
+                        try:
+                            work(source, out, bar)
+                        finally:
+                            bar.hide()
                         written.add(out)
                         if verbose:
                             _report(source, out, time.monotonic() - begun)

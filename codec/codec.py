@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import vqbitstream
 from PIL import Image
 from vqbitstream import Contents, Header, Limits, Section, Tile
-from vqbitstream.alpha import pack_plane, unpack_plane
-from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
-from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError
+from vqbitstream.alpha import unpack_plane
+from vqbitstream.entropy import FrequencyTables
+from vqbitstream.errors import CorruptError, LimitError, UnsupportedError
 from vqbitstream.header import PATCH_PX, SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_LOG2_OFFSET, TILE
 
 from . import registry, targets
@@ -28,9 +27,9 @@ from .latent_coder import LatentCoder, latent_shape
 from .model import Analysis, ModelConfig, SideAnalysis, Synthesis
 from .prior import Prior
 from .quantizer import Quantizer, default_rate_weight
+from .tile_coder import Progress, Steps, TileCoder, tile_rows
 
 Region = tuple[int, int, int, int]
-Progress = Callable[[float], None]
 P = ParamSpec("P")
 R = TypeVar("R")
 _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 << 62, max_metadata_bytes=1 << 32)
@@ -92,6 +91,7 @@ class Codec:
             parts = {k.removeprefix("prior."): v for k, v in tensors.items() if k.startswith("prior.")}
             self.prior = Prior(parts, self.config.groups, backend)
             self.latent_coder = LatentCoder(self.prior, Quantizer(tensors["quantizer.codebooks"], self.tables.bits))
+            self.tile_coder = TileCoder(self.latent_coder, self.tables)
             self._step_codes = tensors["encoder.step_codes"].astype(np.float64)
             if self._step_codes.shape != (100,) or (np.diff(self._step_codes) > 0).any():
                 raise ValueError("encoder.step_codes must be 100 falling numbers")
@@ -216,27 +216,25 @@ class Codec:
         if rate_weight is None:
             rate_weight = EFFORT_SHARE[effort] * float(default_rate_weight(np.float64(log2_step)))
         rows, columns = latent_shape(width, height)
-        step = _Steps(progress, (3 if verify else 2) * rows * columns)
+        step = Steps(progress)
+        step.total = (3 if verify else 2) * rows * columns
         latent = self.transforms.analyse(pixels, log2_step, step)
         sections: list[list[Section]] = []
         estimated_bits = 0.0
         for tile in header.tiles:
-            writers = [SectionWriter(self.tables) for _ in range(1 if single else layers)]
-            decoded = self.latent_coder.encode(
-                _tile_rows(latent, tile), self.transforms.side(latent, tile, log2_step), tile.shape, step_code,
-                rate_weight, writers * layers if single else writers,
-            )  # fmt: skip
-            coded = [Section(w.finish(), w.index_crc) for w in writers]
+            side = self.transforms.side(latent, tile, log2_step)
+            coded, decoded, bits = self.tile_coder.encode(
+                tile_rows(latent, tile), side, tile.shape, step_code, rate_weight, single
+            )
             step(tile.shape[0] * tile.shape[1])
             if verify:
-                if not np.array_equal(self._decode_tile(tile, step_code, coded, layers), decoded):
+                if not np.array_equal(self.tile_coder.decode(tile.shape, step_code, coded, layers), decoded):
                     raise CorruptError("the file just coded does not decode to what was encoded; please report this")
                 step(tile.shape[0] * tile.shape[1])
-            estimated_bits += sum(w.estimated_bits for w in writers)
+            estimated_bits += bits
             sections.append(coded)
         in_order = [tile[layer] for layer in range(len(sections[0])) for tile in sections]
-        alpha = None if planes.alpha is None else pack_plane(planes.alpha)
-        data = vqbitstream.pack(Contents(header, in_order, alpha, planes.metadata))
+        data = vqbitstream.pack(Contents(header, in_order, planes.packed_alpha, planes.metadata))
         self.stats = EncodeStats(estimated_bits, sum(len(s.payload) for s in in_order), len(data))
         return data
 
@@ -279,10 +277,11 @@ class Codec:
                     raise
                 problems.append(f"{error}, shown opaque")
                 alpha = np.full((height, width), 255, dtype=np.uint8)
-        latent, area = self._decode_tiles(contents, rect, layers or header.layers, allow_partial, problems, progress)
+        latent, area = self._decode_area(contents, rect, layers, problems if allow_partial else None, progress)
         inner = Tile(rect.top - area.top, rect.bottom - area.top, rect.left - area.left, rect.right - area.left)
         shape = (header.height - area.top * PATCH_PX, header.width - area.left * PATCH_PX, 3)[: 2 if header.grey else 3]
-        half = _Steps(progress, 2 * rect.shape[0] * rect.shape[1], 0.5)
+        half = Steps(progress, 0.5, 0.5)
+        half.total = rect.shape[0] * rect.shape[1]
         colour = self.transforms.synthesise(latent, _log2_step(header.step_code), shape, inner, half)
         x, y = left - rect.left * PATCH_PX, top - rect.top * PATCH_PX
         colour = colour[y : y + height, x : x + width]
@@ -297,7 +296,9 @@ class Codec:
         header = contents.header
         self._check(header)
         for number, tile in enumerate(header.tiles):
-            self._decode_tile(tile, header.step_code, contents.sections[number :: len(header.tiles)], header.layers)
+            self.tile_coder.decode(
+                tile.shape, header.step_code, contents.sections[number :: len(header.tiles)], header.layers
+            )
 
     @_undisturbed
     def decode_latent(self, data: bytes, limits: Limits = Limits()) -> tuple[Latent, Header]:  # noqa: B008
@@ -307,96 +308,27 @@ class Codec:
         self._check(header)
         rows, columns = latent_shape(header.width, header.height)
         rect = Tile(0, rows, 0, columns)
-        return self._decode_tiles(contents, rect, header.layers, False, [], None)[0], header
+        return self._decode_area(contents, rect)[0], header
 
-    def _decode_tile(
+    def _decode_area(
         self,
-        tile: Tile,
-        step_code: int,
-        sections: Sequence[Section | None],
-        layers: int,
-        allow_partial: bool = False,
+        contents: Contents,
+        rect: Tile,
+        layers: int | None = None,
         problems: list[str] | None = None,
-    ) -> npt.NDArray[np.int64]:
-        """Latent rows [h*w, C] of one tile from its sections, coarse to fine. Raises CorruptError.
-
-        allow_partial: make do with the sections before the first that is missing or damaged, and say so in `problems`.
-        """
-        total = len(self.config.groups)
-
-        def decode(count: int) -> npt.NDArray[np.int64]:
-            sound = [s for s in sections if s is not None]
-            if len(sections) < total:  # one checksum covers all layers: proved first, then read again for a preview
-                readers = [SectionReader(sound[0].payload, self.tables, sound[0].index_crc) for _ in range(2)]
-                latent = self.latent_coder.decode(tile.shape, step_code, [readers[0]] * total)
-                if count < total:
-                    latent = self.latent_coder.decode(tile.shape, step_code, [readers[1]] * count, close=False)
-                return latent
-            used = [SectionReader(s.payload, self.tables, s.index_crc) for s in sound[:count]]
-            return self.latent_coder.decode(tile.shape, step_code, used)
-
-        whole = next((n for n, s in enumerate(sections) if s is None), len(sections))
-        count = min(layers, total if whole == len(sections) else whole)
-        while count:
-            try:
-                return decode(count)
-            except CorruptError as error:
-                if not allow_partial or count == 1 or len(sections) < total:
-                    raise
-                assert problems is not None
-                problems.append(str(error))
-                count -= 1
-        raise TruncatedError("the first layer is cut or damaged")
+        progress: Progress | None = None,
+    ) -> tuple[Latent, Tile]:
+        """See `TileCoder.decode_area`; `rect` grows by what the synthesis sees around it."""
+        halo = self.transforms.synthesis_halo
+        seen = Tile(rect.top - halo, rect.bottom + halo, rect.left - halo, rect.right + halo)
+        step = Steps(progress, 0.5)
+        return self.tile_coder.decode_area(contents, seen, layers or contents.header.layers, problems, step)
 
     def _check(self, header: Header) -> None:
         if header.model_id != self.model_id:
             raise UnsupportedError(f"the file needs model {header.model_id.hex()}, this is {self.model_id.hex()}")
         if header.layers != len(self.config.groups):
             raise CorruptError(f"{header.layers} layers in the file, {len(self.config.groups)} in the model")
-
-    def _decode_tiles(
-        self,
-        contents: Contents,
-        rect: Tile,
-        layers: int,
-        allow_partial: bool,
-        problems: list[str],
-        progress: Progress | None,
-    ) -> tuple[Latent, Tile]:
-        """Latent of the tiles that the positions `rect`, and what the synthesis sees around them, touch; and the area they cover."""
-        header, halo = contents.header, self.transforms.synthesis_halo
-        tiles = header.tiles
-        wanted = [
-            n
-            for n, t in enumerate(tiles)
-            if t.top < rect.bottom + halo and t.bottom > rect.top - halo
-            and t.left < rect.right + halo and t.right > rect.left - halo
-        ]  # fmt: skip
-        first, last = tiles[wanted[0]], tiles[wanted[-1]]
-        area = Tile(first.top, last.bottom, first.left, last.right)
-        latent = np.empty((*area.shape, self.config.channels), dtype=np.int32)
-        step = _Steps(progress, 2 * area.shape[0] * area.shape[1])
-        shown = 0
-        for number in wanted:
-            tile = tiles[number]
-            sections = contents.sections[number :: len(tiles)]
-            try:
-                rows = self._decode_tile(tile, header.step_code, sections, layers, allow_partial, problems)
-                shown += 1
-            except CorruptError as error:
-                if not allow_partial:
-                    raise
-                problems.append(f"tile {number + 1} of {len(tiles)} is blank: {error}")
-                rows = np.zeros((tile.shape[0] * tile.shape[1], self.config.channels), dtype=np.int64)
-            place = (
-                slice(tile.top - area.top, tile.bottom - area.top),
-                slice(tile.left - area.left, tile.right - area.left),
-            )
-            latent[place] = rows.reshape(*tile.shape, -1)
-            step(tile.shape[0] * tile.shape[1])
-        if not shown:
-            raise TruncatedError(f"nothing to show: {problems[-1]}")
-        return latent, area
 
     def macs_per_pixel(self) -> dict[str, float]:
         """Multiply-accumulates per pixel to decode: the linear synthesis, its correction, the prior."""
@@ -417,24 +349,6 @@ class Codec:
 
 def _log2_step(step_code: int) -> float:
     return step_code / STEP_LOG2_FRACTION - STEP_LOG2_OFFSET
-
-
-def _tile_rows(latent: Latent, tile: Tile) -> npt.NDArray[np.int64]:
-    """A tile's part of a latent [h, w, C], as rows by position."""
-    part = latent[tile.top : tile.bottom, tile.left : tile.right]
-    return part.reshape(-1, latent.shape[2]).astype(np.int64)
-
-
-class _Steps:
-    """Counts finished positions and reports the share done."""
-
-    def __init__(self, progress: Progress | None, total: int, start: float = 0.0) -> None:
-        self.progress, self.total, self.done = progress, total, start * total
-
-    def __call__(self, count: int) -> None:
-        self.done += count
-        if self.progress:
-            self.progress(min(self.done / self.total, 1.0))
 
 
 def _make(name: str, device: str, backend: str) -> Codec:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import IFD
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from vqbitstream.alpha import pack_plane
 from vqbitstream.errors import LimitError, VQCError
 from vqbitstream.limits import Limits
 
@@ -60,6 +62,11 @@ class Planes:
     colour: Pixels
     alpha: Pixels | None = None
     metadata: dict[str, bytes] = field(default_factory=dict)
+
+    @cached_property
+    def packed_alpha(self) -> bytes | None:
+        """The alpha section's payload, packed once however often the colours are encoded."""
+        return None if self.alpha is None else pack_plane(self.alpha)
 
 
 def to_planes(image: Picture, limits: Limits, *, strip: bool = False) -> Planes:

@@ -62,12 +62,12 @@ def pack(contents: Contents) -> bytes:
     for name, tag in METADATA.items():
         if name in contents.metadata:
             parts += section(tag, zlib.compress(contents.metadata[name], 9))
-    if contents.alpha is not None:
-        parts += section(ALPHA, contents.alpha)
-    for layer in contents.sections:
+    for number, layer in enumerate(contents.sections, 1):
         if layer is None:
             raise ValueError("a section is missing")
         parts += section(LAYER, layer.payload, layer.index_crc)
+        if number == header.first_layer_sections and contents.alpha is not None:
+            parts += section(ALPHA, contents.alpha)
     return b"".join(parts)
 
 
@@ -114,6 +114,11 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
             return None
         return payload, index_crc
 
+    def expect(tag: bytes, what: str) -> tuple[bytes, int] | None:
+        if cursor.tag not in (tag, b""):
+            raise CorruptError(f"tag {cursor.tag!r} where {what} should be")
+        return read(what)
+
     metadata: dict[str, bytes] = {}
     metadata_bytes: dict[str, int] = {}
     alpha: bytes | None = None
@@ -129,16 +134,11 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
                     if not partial:
                         raise
                     problems.append(str(error))
-        if header.alpha:
-            if cursor.tag not in (ALPHA, b""):
-                raise CorruptError(f"tag {cursor.tag!r} where the alpha section should be")
-            if found := read("the alpha section"):
-                alpha = found[0]
-        for number in range(total):
-            if cursor.tag not in (LAYER, b""):
-                raise CorruptError(f"tag {cursor.tag!r} where layer section {number + 1} of {total} should be")
-            found = read(f"layer section {number + 1} of {total}")
+        for number in range(1, total + 1):
+            found = expect(LAYER, f"layer section {number} of {total}")
             sections.append(Section(*found) if found else None)
+            if number == header.first_layer_sections and header.alpha:
+                alpha, _ = expect(ALPHA, "the alpha section") or (None, 0)
         if cursor.position != len(data):
             raise CorruptError(f"{len(data) - cursor.position} bytes follow the last section")
     except CorruptError as error:

@@ -83,9 +83,14 @@ class Header:
         return [Tile(top, bottom, left, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
 
     @property
+    def first_layer_sections(self) -> int:
+        """Number of sections of the first layer: one a tile. The alpha section follows them."""
+        return tile_count(self.height) * tile_count(self.width)
+
+    @property
     def sections(self) -> int:
         """Number of layer sections."""
-        return tile_count(self.height) * tile_count(self.width) * (1 if self.single_section else self.layers)
+        return self.first_layer_sections * (1 if self.single_section else self.layers)
 
     def pack(self) -> bytes:
         flags = FLAG_GREY * self.grey | FLAG_SINGLE_SECTION * self.single_section | FLAG_ALPHA * self.alpha

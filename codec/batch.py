@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,22 @@ class Failed(Exception):
 
 def say(message: str) -> None:
     click.echo(f"vqcodec: {' '.join(message.split())}", err=True)
+
+
+def stop_politely() -> None:
+    """Let SIGTERM and SIGHUP end the process the way Ctrl-C does: one line, and nothing left behind."""
+
+    def stop(number: int, _: object) -> None:
+        say("terminated")
+        raise SystemExit(128 + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            number = getattr(signal, name)
+            if (
+                signal.getsignal(number) is signal.SIG_DFL
+            ):  # not where nohup, or a program around us, has said otherwise
+                signal.signal(number, stop)
 
 
 @contextmanager
@@ -136,8 +154,11 @@ def run(
     verbose: bool,
     work: Callable[[str, str, Bar], None],
 ) -> None:
-    """Work on every input; a bad one is reported and the rest go on. Exits with 1 if there was one."""
-    failures, written = 0, set()
+    """Work on every input; a bad one is reported and the rest go on. Exits with 1 if there was one.
+
+    With a folder, inputs whose outputs are there already are skipped (a batch that was killed goes on), unless `force`.
+    """
+    failures, skipped, written = 0, 0, set()
     made = folder is not None and not folder.exists()
     inputs = {(stat.st_dev, stat.st_ino) for source, _ in jobs if (stat := _stat(source))}
     try:
@@ -149,7 +170,12 @@ def run(
                             folder.mkdir(parents=True, exist_ok=True)
                             target = str(folder / Path(source).with_suffix(suffix).name)
                         if target in written:
-                            raise ValueError(f"{source}: its output {target} was just written for another input")
+                            raise ValueError(f"{source}: its output {target} belongs to another input")
+                        if folder is not None and not force and Path(str(target)).is_file() and source != target:
+                            written.add(target)
+                            skipped += 1
+                            bar.step()
+                            continue
                         out = output_path(source, target, suffix, force)
                         if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in inputs:
                             raise ValueError(f"{source}: its output {out} is an input")
@@ -170,6 +196,8 @@ def run(
         sys.exit(130)
     if made and folder is not None and not written and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+    if skipped:
+        say(f"{skipped} of {len(jobs)} inputs skipped: their outputs exist already; -f overwrites them")
     if failures:
         if len(jobs) > 1:
             say(f"{failures} of {len(jobs)} inputs failed")
@@ -223,8 +251,12 @@ def write(target: str, fill: Callable[[IO[bytes]], object]) -> None:
             raise ValueError("stdout is a terminal; send it to a file or a pipe")
         buffer = BytesIO()
         fill(buffer)
-        sys.stdout.buffer.write(buffer.getbuffer())
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(buffer.getbuffer())
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at its exit
+            raise OSError(error.errno, error.strerror, "stdout") from None
         return
     try:
         path = Path(target).resolve()  # a link stays a link: what it points to is replaced
@@ -236,6 +268,8 @@ def write(target: str, fill: Callable[[IO[bytes]], object]) -> None:
     try:
         with os.fdopen(handle, "w+b") as file:
             fill(file)
+            file.flush()
+            os.fsync(file.fileno())  # the bytes before the name: a power cut leaves the old file or the new one
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from vqcodec.batch import Bar, guard, plan, read, run, write
+from vqcodec.batch import Bar, guard, plan, read, run, stop_politely, write
 
 FILE_SUFFIX, PICTURE_SUFFIX = ".vqc", ".png"
 
@@ -20,6 +20,7 @@ FILE_SUFFIX, PICTURE_SUFFIX = ".vqc", ".png"
 @click.version_option(package_name="vqcodec", message="vqcodec %(version)s")
 def main() -> None:
     """A learned image codec: far smaller than JPEG, real files, exact on every machine."""
+    stop_politely()
 
 
 class _Bytes(click.ParamType):  # type: ignore[type-arg]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from PIL import Image
 from vqbitstream import Contents, Header, Limits, Section, Tile
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.entropy import FrequencyTables
-from vqbitstream.errors import CorruptError, LimitError, UnsupportedError
+from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError
 from vqbitstream.header import PATCH_PX, SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_LOG2_OFFSET, TILE
 
 from . import registry, targets
@@ -33,6 +34,8 @@ Region = tuple[int, int, int, int]
 P = ParamSpec("P")
 R = TypeVar("R")
 _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 << 62, max_metadata_bytes=1 << 32)
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's worker threads, and would wait for them
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
 EFFORT_SHARE = (0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1)  # of the rate weight; index: effort
 
@@ -253,6 +256,10 @@ class Codec:
         contents = vqbitstream.unpack(data, limits, partial=allow_partial)
         header = contents.header
         self._check(header)
+        first = contents.sections[: header.first_layer_sections]
+        if 2 * first.count(None) > len(first):  # or a few bytes could ask for a huge blank picture
+            reason = contents.problems[0] if contents.problems else "the first layer is missing"
+            raise TruncatedError(f"nothing to show: {reason}")
         if layers is not None and not 1 <= layers <= header.layers:
             raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
         left, top, width, height = (

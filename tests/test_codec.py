@@ -85,6 +85,38 @@ def test_tiles_and_blocks_leave_no_seam(codec: Codec) -> None:
     assert np.abs(analysed - direct).max() <= 1
 
 
+def test_tiles_differ_from_the_whole_only_as_far_as_the_prior_sees(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same picture in one tile and in six: other means near the seams, so other bits there, and nothing else."""
+    pixels = picture(1000, 420)
+    whole, one = decoded_latent(codec, pixels)
+    monkeypatch.setattr("vqbitstream.header.TILE", 24)
+    tiled, six = decoded_latent(codec, pixels)
+    assert (len(one), len(six)) == (1, 6)
+    reach = 2 * len(codec.config.groups)  # positions: a 3x3 layer at the start, two a group, one fewer for the last
+    near = np.zeros(whole.shape[:2], dtype=bool)
+    for tile in six:
+        near[max(tile.top - reach, 0) : tile.top + reach] |= tile.top > 0
+        near[:, max(tile.left - reach, 0) : tile.left + reach] |= tile.left > 0
+    np.testing.assert_array_equal(whole[~near], tiled[~near])
+    assert (whole[near] != tiled[near]).any()
+    errors = []
+    for latent in (whole, tiled):
+        decoded = codec.transforms.synthesise(latent, -3.0, pixels.shape).astype(float)
+        errors.append(np.square(decoded - pixels).reshape(420, 1000, 3).mean(2))
+    pixels_near = near.repeat(16, 0).repeat(16, 1)[:420, :1000]
+    assert errors[1][pixels_near].mean() < 1.03 * errors[0][pixels_near].mean()
+
+
+def decoded_latent(codec: Codec, pixels: np.ndarray) -> tuple[np.ndarray, list[vqbitstream.Tile]]:
+    """Of the pixels coded at a step of 1/8: decoded latent, and the tiles."""
+    quality = float(np.interp(-(-3.0 + 8) * 4096, -codec._step_codes, np.arange(1, 101)))
+    latent, header = codec.decode_latent(codec.encode_pixels(pixels, quality=quality))
+    assert abs(np.log2(header.step) + 3) < 1e-3
+    return latent, header.tiles
+
+
 @pytest.mark.parametrize(
     "region", [(0, 0, 1, 1), (1000, 1000, 60, 50), (3, 777, 1500, 40), (1699, 1099, 1, 1), (0, 0, 1700, 1100)]
 )
@@ -145,6 +177,38 @@ def test_a_cut_file_shows_its_layers_when_asked(codec: Codec) -> None:
     assert errors == sorted(errors, reverse=True)
     with pytest.raises(vqcodec.TruncatedError, match="nothing to show"):
         codec.decode(data[: len(data) - tails[0] + 9], allow_partial=True)
+
+
+@pytest.mark.parametrize("width", [300, 1100])
+def test_whatever_is_cut_off_after_the_first_layer_the_rest_is_shown(codec: Codec, width: int) -> None:
+    pixels = big(width, 260)
+    alpha = np.tile(np.arange(width, dtype=np.uint8), (260, 1))
+    data = codec.encode(np.dstack([pixels, alpha]), quality=40)
+    contents = vqbitstream.unpack(data, vqcodec.Limits())
+    tiles = len(contents.header.tiles)
+    sizes = [17 - 4 + len(s.payload) for s in contents.sections if s]
+    assert contents.alpha is not None
+    with_first = vqbitstream.header.HEADER_BYTES + sum(sizes[:tiles])
+    with_alpha = with_first + 9 + len(contents.alpha)
+    ends = with_alpha + np.cumsum(sizes[tiles:])
+    previews = [np.asarray(codec.decode(data, layers=n)) for n in (1, 2, 3)]
+    for length in {*range(with_first, len(data), 37), with_first, with_alpha - 1, with_alpha, *(ends - 1), *ends[:-1]}:
+        with pytest.warns(UserWarning, match=r"incomplete picture: .*the file ends (before|inside) (the alpha|layer)"):
+            shown = np.asarray(codec.decode(data[:length], allow_partial=True))
+        assert (shown[..., 3] == (255 if length < with_alpha else alpha)).all()
+        for number, tile in enumerate(contents.header.tiles):
+            whole = 1 + sum(end <= length for end in ends[number::tiles])
+            inside = (slice(None), slice(16 * tile.left + 48, 16 * tile.right - 48), slice(3))
+            np.testing.assert_array_equal(shown[inside], previews[whole - 1][inside])
+
+
+def test_a_few_bytes_never_become_a_huge_blank_picture(codec: Codec) -> None:
+    contents = vqbitstream.unpack(codec.encode_pixels(big(300, 260)), vqcodec.Limits())
+    header = dataclasses.replace(contents.header, width=60_000, height=2_000)
+    head = header.pack()
+    body = vqbitstream.pack(contents)[len(head) :]
+    with pytest.raises(vqcodec.TruncatedError, match="nothing to show"):
+        codec.decode(head + body, allow_partial=True)
 
 
 def test_one_damaged_tile_leaves_the_others(codec: Codec) -> None:

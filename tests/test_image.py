@@ -18,7 +18,8 @@ LIMITS = vqcodec.Limits()
 RGB = Image.fromarray(picture(60, 40))
 MODES = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA",
-    "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "I;16": "L", "I;16B": "L", "I": "L", "F": "L",
+    "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "I;16": "L", "I;16B": "L", "I;16L": "L", "I;16N": "L",
+    "I": "L", "F": "L",
 }  # fmt: skip
 
 
@@ -37,6 +38,10 @@ def in_mode(mode: str) -> Image.Image:
     if mode in ("La", "PA"):
         return RGB.convert({"La": "LA", "PA": "P"}[mode]).convert(mode)
     return RGB.convert("RGBA").convert(mode) if mode == "RGBa" else RGB.convert(mode)
+
+
+def test_no_mode_of_pillow_is_left_out() -> None:
+    assert set(Image.MODES) <= set(MODES)
 
 
 @pytest.mark.parametrize("mode", MODES)

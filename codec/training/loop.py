@@ -26,11 +26,12 @@ from . import checkpoints
 from .data import patch_basis, random_crops
 from .losses import LAMBDA, step_weight
 from .network import Network, rounding
+from .spectral import spectral_step
 
 LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 7e-4}
 PHASE_SHARE = {"prior": 0.1, "joint": 0.7, "vector": 0.2}
 PRIOR_RATE = 2.0  # of the others' learning rate
-LINEAR_RATE = 0.06  # of the others' learning rate: Adam's noise on the large linear kernels costs more than it learns
+LINEAR_RATE = 0.3  # of the others' learning rate
 EMA_DECAY = 0.998
 MAIN_STEPS = (-3.84, -0.32)  # log2: 27 to 37 dB, where three quarters of the crops are drawn
 LOG_SECONDS, SAVE_SECONDS = 20.0, 180.0
@@ -184,7 +185,8 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
-            self.optimizer.step()
+            kernels = [(self.network.analysis.linear.weight, 1), (self.network.synthesis.linear.weight, 0)]
+            spectral_step(self.optimizer, kernels)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         with torch.no_grad():

@@ -115,7 +115,7 @@ class Network(nn.Module):
         coded, cell = quantise(residual, log2_scale, log2_step)
         # straight through, but not for what is coded as zero: there the picture hangs on the predicted mean alone, and a
         # gradient to the analysis would let it wander about in the dead zone, where neither rate nor picture holds it back
-        through = residual * (cell != 0)
+        through = residual if noise else residual * (cell != 0)
         coded = through + (coded - through).detach() + (coded - coded.detach())
         # the cells of the grid share out all probability; those of codewords that moved would overlap, and flatter the rate
         value = residual + (torch.rand_like(residual) - 0.5 if noise else (cell - residual).detach())

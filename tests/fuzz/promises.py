@@ -1,0 +1,71 @@
+"""What a decoder promises of any bytes at all."""
+
+from __future__ import annotations
+
+import collections
+import resource
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import vqcodec
+from vqbitstream.errors import VQCError
+from vqcodec.codec import Codec
+
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+class Growth:
+    """How far memory in use rose above where it was at `reset`, at its peak: exact on Linux, elsewhere only new records."""
+
+    def __init__(self) -> None:
+        self._linux = _CLEAR.exists()
+        self.reset()
+
+    def _peak(self) -> float:
+        if self._linux:
+            return (
+                next(int(line.split()[1]) for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+                / 1e3
+            )
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+    def reset(self) -> None:
+        if self._linux:
+            _CLEAR.write_text("5")
+        self._start = self._peak()
+
+    def megabytes(self) -> float:
+        return self._peak() - self._start
+
+
+def check(codec: Codec, data: bytes) -> collections.Counter[str]:
+    """Read a file in every way there is. Anything but a picture or a VQCError of one line comes out as it is.
+
+    Returns what happened: "picture", or the error's name.
+    """
+    ways: list[Callable[[], object]] = [
+        lambda: codec.decode(data),
+        lambda: codec.decode(data, layers=1),
+        lambda: codec.decode(data, allow_partial=True),
+        lambda: codec.decode(data, region=(0, 0, 1, 1)),
+        lambda: codec.verify(data),
+        lambda: vqcodec.info(data),
+    ]
+    outcomes: collections.Counter[str] = collections.Counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a warning of NumPy's, say an overflow, is a finding
+        warnings.filterwarnings("ignore", "incomplete picture")
+        for way in ways:
+            try:
+                got = way()
+            except VQCError as error:
+                if not str(error) or "\n" in str(error):
+                    raise AssertionError(f"not one line: {error!r}") from None
+                outcomes[type(error).__name__] += 1
+            else:
+                if hasattr(got, "size"):
+                    np.asarray(got)
+                outcomes["picture"] += 1
+    return outcomes

@@ -25,7 +25,7 @@ from PIL import Image
 from vqcodec.codec import Codec
 from vqcodec.targets import psnr
 
-from .rate_distortion import load_images
+from .images import load_images
 
 OVERHEAD_SIZES = ((1, 1), (16, 16), (100, 100), (256, 256), (512, 768), (2000, 3000))
 MEGAPIXELS = ((1250, 800), (6000, 4000), (10000, 10000))

@@ -23,7 +23,7 @@ from vqcodec.latent_coder import LatentCoder, latent_shape
 from vqcodec.quantizer import LAMBDA, LOG2_SCALE_MAX, LOG2_SCALE_MIN, OCTAVE, ONE, default_rate_weight
 
 from .bd_rate import bd_rate
-from .rate_distortion import load_images
+from .images import load_images
 
 CLASS_WIDTH = OCTAVE // 8
 MAX_SYMBOL = 600

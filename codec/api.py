@@ -88,7 +88,7 @@ def encode(
 
     image: a PIL image, a path, an open binary file, or a uint8 array [H, W] (grey), [H, W, 2] (grey and alpha), [H, W, 3] (RGB)
     or [H, W, 4] (RGBA). What becomes of other modes: `docs/pictures.md`.
-    quality: 1 (smallest) to 100 (finest), fractions allowed. effort: 1 (nearest codeword) to 9; above 5 it buys nothing yet.
+    quality: 1 (smallest) to 100 (finest), fractions allowed. effort: 1 (fast) to 9 (smallest).
     target_bytes, target_bpp, target_psnr: find the quality instead, in at most 6 encodes: a file that is never larger than so many
     bytes (or 8 * bytes / pixels) and at most 2 % smaller, or whose PSNR in dB is within 0.1. At most one of them.
     strip: leave out ICC profile, EXIF and XMP. verify: decode the indices of the file before returning it.

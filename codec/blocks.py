@@ -23,7 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 Latent = npt.NDArray[np.int32]  # [rows, columns, channels] in 1/256 of the step
 
 BLOCK = 96  # side of a block, in latent positions
-ANALYSIS_HALO = 4  # positions: the analysis looks 56 pixels far
+ANALYSIS_HALO = 1  # positions: the analysis looks 8 pixels beyond each
 SIDE_HALO = SIDE_FACTOR  # the side analysis looks one position far; whole cells keep its grid in place
 
 
@@ -72,7 +72,7 @@ class Transforms:
             planes = part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2)
             x = torch.from_numpy(planes.astype(np.float32)).to(self.device).permute(2, 0, 1)[None] / 255 - 0.5
             x = F.pad(x, (0, -x.shape[3] % PATCH_PX, 0, -x.shape[2] % PATCH_PX), mode="replicate")
-            y = self.analysis(x.contiguous(memory_format=torch.channels_last), step)
+            y = self.analysis(x.contiguous(memory_format=torch.channels_last))
             scaled = torch.round(y * (torch.exp2(-step) * ONE))[0].permute(1, 2, 0)
             latent[block.top : block.bottom, block.left : block.right] = scaled[_cut(block, outer)].cpu().numpy()
             progress(block.shape[0] * block.shape[1])

@@ -109,7 +109,7 @@ def _settings(threads: int | None, max_pixels: int | None) -> Any:
     type=click.IntRange(1, 9),
     default=5,
     show_default=True,
-    help="1 nearest codewords; above 5 it buys nothing yet.",
+    help="1 fast .. 9 smallest.",
 )
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
 @click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import vqbitstream
 from PIL import Image
-from vqbitstream import Contents, Header, Limits, Section, Tile
+from vqbitstream import Contents, Header, Limits, Tile
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.entropy import FrequencyTables
 from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError
@@ -23,12 +23,13 @@ from vqbitstream.header import PATCH_PX, SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_L
 
 from . import registry, targets
 from .blocks import Latent, Transforms
+from .closed_loop import ClosedLoop
 from .image import Picture, Pixels, Planes, from_planes, to_planes
 from .latent_coder import LatentCoder, latent_shape
 from .model import Analysis, ModelConfig, SideAnalysis, Synthesis
 from .prior import Prior
 from .quantizer import Quantizer, default_rate_weight
-from .tile_coder import Progress, Steps, TileCoder, tile_rows
+from .tile_coder import Progress, Steps, TileCoder
 
 Region = tuple[int, int, int, int]
 P = ParamSpec("P")
@@ -37,7 +38,8 @@ _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 <<
 if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's worker threads, and would wait for them
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
-EFFORT_SHARE = (0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1)  # of the rate weight; index: effort
+ROUNDS = (0, 0, 1, 2, 3, 4, 6, 9, 14, 20)  # of the encoder's closed loop; index: effort
+LOOP_PIXELS = 1 << 25  # in larger pictures the loop would take too much memory
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Codec:
         rate_weight: float | None = None,
         progress: Progress | None = None,
     ) -> bytes:
-        """Planes -> the bytes of a .vqc file. effort: 1 (fast) .. 9. rate_weight overrides effort's choice."""
+        """Planes -> the bytes of a .vqc file. effort: 1 (fast) .. 9. rate_weight overrides the quality's choice."""
         if effort not in range(1, 10):
             raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
         pixels = planes.colour
@@ -217,28 +219,23 @@ class Codec:
             self.model_id, layers,
         )  # fmt: skip
         if rate_weight is None:
-            rate_weight = EFFORT_SHARE[effort] * float(default_rate_weight(np.float64(log2_step)))
+            rate_weight = float(default_rate_weight(np.float64(log2_step)))
         rows, columns = latent_shape(width, height)
+        rounds = ROUNDS[effort] if height * width <= LOOP_PIXELS else 0
         step = Steps(progress)
-        step.total = (3 if verify else 2) * rows * columns
-        latent = self.transforms.analyse(pixels, log2_step, step)
-        sections: list[list[Section]] = []
-        estimated_bits = 0.0
-        for tile in header.tiles:
-            side = self.transforms.side(latent, tile, log2_step)
-            coded, decoded, bits = self.tile_coder.encode(
-                tile_rows(latent, tile), side, tile.shape, step_code, rate_weight, single
-            )
-            step(tile.shape[0] * tile.shape[1])
+        step.total = (2 + 3 * rounds + (rounds > 0) + verify) * rows * columns
+        coded = ClosedLoop(self.transforms, self.tile_coder, rate_weight, rounds).encode(
+            pixels, header, log2_step, step
+        )
+        sections = coded.sections
+        for tile, own, decoded in zip(header.tiles, sections, coded.decoded, strict=True):
             if verify:
-                if not np.array_equal(self.tile_coder.decode(tile.shape, step_code, coded, layers), decoded):
+                if not np.array_equal(self.tile_coder.decode(tile.shape, step_code, own, layers), decoded):
                     raise CorruptError("the file just coded does not decode to what was encoded; please report this")
                 step(tile.shape[0] * tile.shape[1])
-            estimated_bits += bits
-            sections.append(coded)
         in_order = [tile[layer] for layer in range(len(sections[0])) for tile in sections]
         data = vqbitstream.pack(Contents(header, in_order, planes.packed_alpha, planes.metadata))
-        self.stats = EncodeStats(estimated_bits, sum(len(s.payload) for s in in_order), len(data))
+        self.stats = EncodeStats(coded.estimated_bits, sum(len(s.payload) for s in in_order), len(data))
         return data
 
     @_undisturbed

@@ -1,8 +1,8 @@
 """The transforms of the VQ-VAE, whole: picture <-> latent, and latent -> side grid.
 
-Each transform is a linear overlapping block transform, started from the PCA of 16x16 patches, plus a small convolutional
-correction that starts near zero: the codec is a decent transform coder before its first training step (the idea of a
-light decoder is Yang & Mandt, "Computationally-efficient neural image compression with shallow decoders", ICCV 2023).
+Each transform is a linear overlapping block transform, started from the PCA of 16x16 patches; the synthesis adds a small
+convolutional correction that starts near zero. The codec is a decent transform coder before its first training step (the idea
+of a light decoder is Yang & Mandt, "Computationally-efficient neural image compression with shallow decoders", ICCV 2023).
 
 Shapes: B pictures, H and W pixels (multiples of 16), h = H/16, w = W/16, C latent channels.
 Pixels are float in [-0.5, 0.5]; latents are in the same unit; the quantiser divides them by the step.
@@ -32,10 +32,8 @@ class ModelConfig:
     state: int = 128  # prior: width of the trunk
     reduce: int = 96  # prior: width into its 3x3 layers (fan-in 9 * reduce <= 1040)
     hidden: int = 192  # prior: width of the heads
-    analysis_fine: int = 96  # analysis correction, stride 8
-    analysis_coarse: int = 192  # analysis correction, stride 16
     synthesis_width: int = 96  # synthesis correction, stride 8
-    synthesis_blocks: int = 1
+    synthesis_blocks: int = 2
 
     def __post_init__(self) -> None:
         if any(g < 2 or g % 2 for g in (*self.groups, self.side_channels)):
@@ -84,33 +82,19 @@ class ResidualBlock(nn.Module):
 
 
 class Analysis(nn.Module):
-    """Picture to latent. x [B, 3, H, W] in [-0.5, 0.5], log2_step [B] -> latent [B, C, h, w]."""
+    """Picture to latent: one linear map, overlapping blocks. x [B, 3, H, W] in [-0.5, 0.5] -> latent [B, C, h, w].
 
-    gain: Tensor
+    Nonlinear corrections after it, of pixels or of the latent, did not learn anything worth their time (weights/README.md).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.register_buffer("gain", torch.ones(config.channels))  # of the correction, per channel
-        fine, coarse = config.analysis_fine, config.analysis_coarse
-        self.linear = nn.Conv2d(
-            3 * PATCH_PX**2, config.channels, 2
-        )  # on 16x16 blocks shifted by 8: kernel 32, stride 16
-        self.fine_in = nn.Conv2d(192, fine, 3, padding=1)
-        self.fine_block = ResidualBlock(fine)
-        self.coarse_in = nn.Conv2d(4 * fine, coarse, 1)
-        self.step_bias = nn.Linear(STEP_FEATURES, coarse)
-        self.coarse_block = ResidualBlock(coarse)
-        self.out = nn.Conv2d(coarse, config.channels, 1)
+        # on 16x16 blocks shifted by 8: kernel 32, stride 16
+        self.linear = nn.Conv2d(3 * PATCH_PX**2, config.channels, 2)
 
-    def forward(self, x: Tensor, log2_step: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         half = PATCH_PX // 2
-        blocks = F.pixel_unshuffle(F.pad(x, (half, half, half, half), mode="replicate"), PATCH_PX)
-        linear = self.linear(blocks)  # (B, C, h, w)
-        fine = self.fine_block(self.fine_in(F.pixel_unshuffle(x, 8)))  # (B, fine, 2h, 2w)
-        coarse = self.coarse_in(F.pixel_unshuffle(F.leaky_relu(fine, 0.1), 2))  # (B, coarse, h, w)
-        coarse = coarse + self.step_bias(step_features(log2_step))[:, :, None, None]
-        correction = self.out(F.leaky_relu(self.coarse_block(coarse), 0.1))
-        return linear + self.gain[:, None, None] * correction
+        return self.linear(F.pixel_unshuffle(F.pad(x, (half, half, half, half), mode="replicate"), PATCH_PX))
 
 
 class SideAnalysis(nn.Module):
@@ -171,9 +155,6 @@ def start_from_basis(analysis: Analysis, synthesis: Synthesis, basis: Tensor, si
     with torch.no_grad():
         analysis.linear.weight.copy_(blocks)
         cast(Tensor, analysis.linear.bias).zero_()
-        analysis.gain.copy_(0.1 * sigma.sqrt())
-        analysis.out.weight.mul_(0.1)
-        cast(Tensor, analysis.out.bias).zero_()
         # transposed: an output block is reached by the latent above-left with its lower-right quarter, and so on
         synthesis.linear.weight.copy_(blocks.flip(2, 3).transpose(0, 1))
         synthesis.sigma.copy_(sigma)

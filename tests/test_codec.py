@@ -81,7 +81,7 @@ def test_tiles_and_blocks_leave_no_seam(codec: Codec) -> None:
     analysed = whole.analyse(pixels, log2_step)
     planes = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None] / 255 - 0.5
     x = torch.nn.functional.pad(planes, (0, 12, 0, 4), "replicate")
-    direct = torch.round(whole.analysis(x, step) * 2.0**-log2_step * 256)[0].permute(1, 2, 0).numpy()
+    direct = torch.round(whole.analysis(x) * 2.0**-log2_step * 256)[0].permute(1, 2, 0).numpy()
     assert np.abs(analysed - direct).max() <= 1
 
 
@@ -335,7 +335,7 @@ def test_unknown_device_or_backend(options: dict[str, str]) -> None:
 
 def test_the_encoder_may_change_under_a_model_id() -> None:
     tensors, config = read_weights(TINY)
-    wider = config | {"analysis_fine": 77}
+    wider = config | {"any_encoder_size": 77}
     assert model_id(tensors, wider) == model_id(tensors, config)
     tensors["synthesis.out.bias"] = tensors["synthesis.out.bias"] + 1
     assert model_id(tensors, config) != model_id(read_weights(TINY)[0], config)

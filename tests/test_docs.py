@@ -14,7 +14,7 @@ from PIL import Image
 from support import picture
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What is not run as it stands: installation (CI does it, before this), long training, other people's pictures
 CHANGES = [
     (re.compile(r"python3 -m venv .*? && (?=\.venv/bin/python)"), ""),
@@ -26,6 +26,7 @@ CHANGES = [
     (re.compile(r"--images KODAK"), f"--images {ROOT}/none --quick"),
     (re.compile(r"^python -m benchmarks", re.M), "cd work && python -m benchmarks"),
     (re.compile(r"--only (overhead|cold).*"), "--help"),
+    (re.compile(r"^python -m tests.fuzz .*$", re.M), f"cd {ROOT} && python -m tests.fuzz --files 300"),
     (re.compile(r"^python docs/"), f"python {ROOT}/docs/"),
 ]
 

@@ -21,6 +21,7 @@ from vqcodec.training.loop import Phase, Trainer, make_plan
 from vqcodec.training.losses import laplace_bits
 from vqcodec.training.network import rounding
 from vqcodec.training.soft_quantizer import SoftQuantizer
+from vqcodec.training.spectral import from_spectrum, spectral_step, to_spectrum
 
 
 def pictures() -> list[torch.Tensor]:
@@ -205,3 +206,19 @@ def test_train_command_makes_a_model(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert Codec(out / "model.safetensors").config.channels == 320
     assert (out / "log.jsonl").read_text().count("\n") >= 3
+
+
+def test_the_spectrum_is_orthonormal_and_plain_gradient_descent_does_not_notice_it() -> None:
+    torch.manual_seed(0)
+    kernel = torch.nn.Parameter(torch.randn(5, 768, 2, 2))
+    spectrum = to_spectrum(kernel.detach(), 1)
+    torch.testing.assert_close(from_spectrum(spectrum, 1), kernel.detach())
+    torch.testing.assert_close(spectrum.norm(), kernel.detach().norm())
+    flat = to_spectrum(torch.ones(768, 3), 0)
+    torch.testing.assert_close(flat[0], torch.full((3,), 768**0.5))
+    assert flat[1:].abs().max() < 1e-4
+    gradient = torch.randn_like(kernel)
+    expected = kernel.detach() - 0.1 * gradient
+    kernel.grad = gradient
+    spectral_step(torch.optim.SGD([kernel], lr=0.1), [(kernel, 1)])
+    torch.testing.assert_close(kernel.detach(), expected)

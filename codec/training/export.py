@@ -124,7 +124,7 @@ def calibrate(
 def encoder_outputs(network: Network, x: Tensor, step_code: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Latent rows [h*w, C] and side grid [rows, columns, channels] of one padded picture, in fixed point."""
     log2_step = torch.tensor([step_code / 4096 - 8], device=x.device)
-    latent = network.analysis(x, log2_step)
+    latent = network.analysis(x)
     side = network.side_analysis(compand(latent / network.prior.sigma[:, None, None]), log2_step)
     scaled = torch.round(latent * torch.exp2(-log2_step) * ONE)[0]
     rows = scaled.permute(1, 2, 0).reshape(-1, scaled.shape[0]).cpu().numpy().astype(np.int64)

@@ -141,7 +141,7 @@ class Trainer:
             with torch.no_grad(), self._autocast():
                 for _ in range(192):
                     x = random_crops(self.pictures, self.batch, self.crop_px, self.rng).to(self.device)
-                    parts.append(self.network.analysis(x, draw_steps(self.batch, self.rng).to(self.device)).half())
+                    parts.append(self.network.analysis(x).half())
             self.cache = torch.cat(parts)
         return self.cache
 

@@ -123,7 +123,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, log2_step: Tensor, quantise: Quantise, *, noise: bool) -> tuple[Tensor, Coded]:
         """Pictures [B, 3, H, W] in [-0.5, 0.5], sides multiples of 16 -> decoded pictures, and what they cost."""
-        latent = self.analysis(x, log2_step).float()
+        latent = self.analysis(x).float()
         coded = self.code(latent, log2_step, quantise, noise=noise)
         picture = self.synthesis(coded.decoded * torch.exp2(log2_step)[:, None, None, None], log2_step)
         return picture.float(), coded

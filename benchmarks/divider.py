@@ -1,0 +1,49 @@
+"""Pictures behind a draggable divider with zoom, as a piece of a page: `figure(...)` once per set, STYLE and SCRIPT once per page.
+
+Without scripts the pictures stand one below the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from PIL import Image
+
+_HERE = Path(__file__).parent
+STYLE = (_HERE / "divider.css").read_text()
+SCRIPT = (_HERE / "divider.js").read_text()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture with its name (short: it is chosen by it) and a note, such as its bytes."""
+
+    name: str
+    note: str
+    image: Image.Image
+
+
+def figure(title: str, pictures: Sequence[Shown], left: int = 0, right: int = 1) -> str:
+    """HTML of a set of pictures of one size; left, right: positions of those shown first."""
+    lines = [
+        f'<figure class="divider" data-left="{left}" data-right="{right}"><figcaption>{escape(title)}</figcaption>'
+    ]
+    for shown in pictures:
+        width, height = shown.image.size
+        lines.append(
+            f'<img width="{width}" height="{height}" alt="{escape(f"{title}: {shown.name}, {shown.note}")}" '
+            f'data-name="{escape(shown.name)}" data-note="{escape(shown.note)}" src="{_address(shown.image)}">'
+        )
+    return "\n".join([*lines, "</figure>"])
+
+
+def _address(image: Image.Image) -> str:
+    """Lossless, inside the page."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", lossless=True, quality=80, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -38,7 +38,8 @@ _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 <<
 if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's worker threads, and would wait for them
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
-ROUNDS = (0, 0, 1, 2, 3, 4, 6, 9, 14, 20)  # of the encoder's closed loop; index: effort
+ROUNDS = (0, 0, 1, 1, 2, 2, 4, 6, 10, 16)  # of the encoder's closed loop; index: effort
+LOOP_SHARE = 0.8  # of the rate weight, in the loop: what is coded now counts again in the next round
 LOOP_PIXELS = 1 << 25  # in larger pictures the loop would take too much memory
 
 
@@ -218,10 +219,10 @@ class Codec:
             width, height, pixels.ndim == 2, planes.alpha is not None, single, round(quality * 100), step_code,
             self.model_id, layers,
         )  # fmt: skip
-        if rate_weight is None:
-            rate_weight = float(default_rate_weight(np.float64(log2_step)))
         rows, columns = latent_shape(width, height)
         rounds = ROUNDS[effort] if height * width <= LOOP_PIXELS else 0
+        if rate_weight is None:
+            rate_weight = (LOOP_SHARE if rounds else 1) * float(default_rate_weight(np.float64(log2_step)))
         step = Steps(progress)
         step.total = (2 + 3 * rounds + (rounds > 0) + verify) * rows * columns
         coded = ClosedLoop(self.transforms, self.tile_coder, rate_weight, rounds).encode(

@@ -162,13 +162,16 @@ def inflate(payload: bytes, limits: Limits, name: str) -> bytes:
     return out
 
 
-def read_bytes(data: bytes | str | Path, limits: Limits) -> bytes:
+def read_bytes(source: bytes | str | Path, limits: Limits) -> bytes:
     """The bytes of a file given as such or as a path. Raises a VQCError."""
-    if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
-    path = Path(data)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    path = Path(source)
     try:
         limits.check_file(path.stat().st_size)
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(limits.max_file_bytes + 1)  # a device or a pipe says nothing of its size
+        limits.check_file(len(data))
+        return data
     except (OSError, ValueError) as error:
         raise VQCError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

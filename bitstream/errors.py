@@ -6,6 +6,9 @@ from __future__ import annotations
 class VQCError(Exception):
     """The only exception that a bad file can raise. The message is one line, for people."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.split()))
+
 
 class CorruptError(VQCError):
     """The bytes contradict themselves: a checksum, a length or a value that no encoder writes."""

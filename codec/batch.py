@@ -158,7 +158,13 @@ def run(
 
     With a folder, inputs whose outputs are there already are skipped (a batch that was killed goes on), unless `force`.
     """
-    failures, skipped, written = 0, 0, set()
+    failures, skipped = 0, 0
+    written: set[str] = set()
+    targets = [
+        str(folder / Path(source).with_suffix(suffix).name) if folder and Path(source).name else ""
+        for source, _ in jobs
+    ]
+    shared = {target for target in targets if target and targets.count(target) > 1}
     made = folder is not None and not folder.exists()
     inputs = {(stat.st_dev, stat.st_ino) for source, _ in jobs if (stat := _stat(source))}
     try:
@@ -169,10 +175,9 @@ def run(
                         if folder is not None:
                             folder.mkdir(parents=True, exist_ok=True)
                             target = str(folder / Path(source).with_suffix(suffix).name)
-                        if target in written:
-                            raise ValueError(f"{source}: its output {target} belongs to another input")
-                        if folder is not None and not force and Path(str(target)).is_file() and source != target:
-                            written.add(target)
+                        if target in shared:
+                            raise ValueError(f"{source}: its output {target} would be that of another input, too")
+                        if folder is not None and not force and _finished(str(target)) and source != target:
                             skipped += 1
                             bar.step()
                             continue
@@ -202,6 +207,11 @@ def run(
         if len(jobs) > 1:
             say(f"{failures} of {len(jobs)} inputs failed")
         sys.exit(1)
+
+
+def _finished(target: str) -> bool:
+    """Whether an output is there, and not empty."""
+    return Path(target).is_file() and Path(target).stat().st_size > 0
 
 
 def _stat(path: str) -> os.stat_result | None:
@@ -240,8 +250,11 @@ def output_path(source: str, target: str | None, suffix: str, force: bool) -> st
     return target
 
 
-def write(target: str, fill: Callable[[IO[bytes]], object]) -> None:
-    """Write through a temporary file beside the target, so that a half-written file never bears its name."""
+def write(target: str, fill: Callable[[IO[bytes]], object], force: bool) -> None:
+    """Write through a temporary file beside the target, so that a half-written file never bears its name.
+
+    Without `force`, a file that has appeared there meanwhile is an error, and stays.
+    """
     if target == "-":
         from io import BytesIO
 
@@ -273,11 +286,28 @@ def write(target: str, fill: Callable[[IO[bytes]], object]) -> None:
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
-        Path(name).replace(path)
+        if force:
+            Path(name).replace(path)
+        else:
+            _publish(name, path)
+    except FileExistsError:
+        raise ValueError(f"{target}: exists already; -f overwrites it") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), target) from None
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _publish(name: str, path: Path) -> None:
+    """Give a file its name unless another has it. Raises FileExistsError."""
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError from None
+        Path(name).replace(path)
 
 
 def read(source: str, limits: Limits) -> bytes:

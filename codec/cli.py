@@ -153,7 +153,7 @@ def encode(
             picture, quality=quality, effort=effort, target_bytes=target_size, target_bpp=target_bpp,
             target_psnr=target_psnr, strip=strip, verify=not no_verify, limits=limits, progress=bar,
         )  # fmt: skip
-        write(out, lambda file: file.write(data))
+        write(out, lambda file: file.write(data), force)
 
     run(jobs, folder, FILE_SUFFIX, force, verbose, work)
 
@@ -197,7 +197,7 @@ def decode(
         image = api.load_model(name).decode(
             raw, layers=layers, region=crop, allow_partial=allow_partial, limits=limits, progress=bar
         )
-        write(out, lambda file: write_picture(image, file, suffix))
+        write(out, lambda file: write_picture(image, file, suffix), force)
 
     run(jobs, folder, PICTURE_SUFFIX, force, verbose, work)
 

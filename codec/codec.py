@@ -157,7 +157,7 @@ class Codec:
 
         data = targets.search(target, attempt, progress or (lambda _: None))
         if verify:
-            self.verify(data)
+            self.verify(data, limits)
         return data
 
     def decode(
@@ -258,6 +258,7 @@ class Codec:
         if 2 * first.count(None) > len(first):  # or a few bytes could ask for a huge blank picture
             reason = contents.problems[0] if contents.problems else "the first layer is missing"
             raise TruncatedError(f"nothing to show: {reason}")
+        layers = None if layers is None else operator.index(layers)
         if layers is not None and not 1 <= layers <= header.layers:
             raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
         left, top, width, height = (
@@ -295,9 +296,9 @@ class Codec:
         return Planes(colour, alpha, dict(contents.metadata))
 
     @_undisturbed
-    def verify(self, data: bytes) -> None:
-        """Decode the indices of a file, whatever its size. Raises a VQCError unless their checksums hold."""
-        contents = vqbitstream.unpack(data, _UNLIMITED)
+    def verify(self, data: bytes, limits: Limits = Limits()) -> None:  # noqa: B008
+        """Decode the indices of a file. Raises a VQCError unless their checksums hold."""
+        contents = vqbitstream.unpack(data, limits)
         header = contents.header
         self._check(header)
         for number, tile in enumerate(header.tiles):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import IFD
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from vqbitstream.alpha import pack_plane
 from vqbitstream.errors import LimitError, VQCError
@@ -44,6 +45,7 @@ _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+_PILLOW_LIMIT = threading.Lock()  # Pillow's limit is a global of its own
 _GREY_MODES = {"1", "L", "LA", "La"}
 
 
@@ -88,26 +90,24 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False) -> Planes:
 @contextmanager
 def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterator[Image.Image]:
     """An image file, its header read. Pillow's own pixel limit gives way to ours."""
-    pillow_limit = Image.MAX_IMAGE_PIXELS
     try:
-        if pillow_limit is not None and pillow_limit < limits.max_pixels:
-            Image.MAX_IMAGE_PIXELS = limits.max_pixels
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is an error, and comes next
+        with _PILLOW_LIMIT, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is an error, and comes next
+            pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.max_pixels
+            try:
                 opened = Image.open(image)
-        except UnidentifiedImageError:
-            raise ImageError(f"{name}: not a picture that Pillow can read") from None
-        except Image.DecompressionBombError:
-            raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
-        except Exception as error:  # Pillow's readers raise almost anything on damaged files
-            raise ImageError(f"{name}: {_reason(error)}") from None
-        with opened:
-            if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
-                raise ImageError(f"{name}: is a drawing, not a picture; render it first")
-            yield opened
-    finally:
-        Image.MAX_IMAGE_PIXELS = pillow_limit
+            finally:
+                Image.MAX_IMAGE_PIXELS = pillow_limit
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture that Pillow can read") from None
+    except Image.DecompressionBombError:
+        raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
+    except Exception as error:  # Pillow's readers raise almost anything on damaged files
+        raise ImageError(f"{name}: {_reason(error)}") from None
+    with opened:
+        if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
+            raise ImageError(f"{name}: is a drawing, not a picture; render it first")
+        yield opened
 
 
 def _from_pil(image: Image.Image, limits: Limits, name: str, strip: bool) -> Planes:
@@ -337,7 +337,10 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str) -> None:
         raise ImageError(f"{kind} cannot hold transparency; write PNG, WebP, AVIF or TIFF")
     options: dict[str, Any] = {k: v for k, v in image.info.items() if k in _NAMES}
     for key in list(options):
-        if key not in keeps or (kind == "JPEG" and key != "icc_profile" and len(options[key]) > _JPEG_SEGMENT_BYTES):
+        if key == "icc_profile" and kind == "PNG" and len(options[key]) > MAX_TEXT_CHUNK:
+            warnings.warn("ICC profile left out: readers refuse one of this size in PNG", stacklevel=3)
+            del options[key]
+        elif key not in keeps or (kind == "JPEG" and key != "icc_profile" and len(options[key]) > _JPEG_SEGMENT_BYTES):
             warnings.warn(f"{_NAMES[key]} left out: {kind} cannot hold it", stacklevel=3)
             del options[key]
     plain = image.copy()
@@ -355,7 +358,14 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str) -> None:
         options["quality"] = 95
     try:
         plain.save(file, format=kind, **options)
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, OSError) and error.errno:
+    except Exception as error:  # Pillow's writers parse EXIF, and raise almost anything on a damaged one
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
             raise
-        raise ImageError(f"{kind} cannot hold this picture ({_reason(error)})") from None
+        if "exif" not in options:
+            raise ImageError(f"{kind} cannot hold this picture ({_reason(error)})") from None
+        warnings.warn(f"EXIF left out: {kind} cannot hold it", stacklevel=3)
+        file.seek(0)
+        file.truncate()
+        bare = image.copy()
+        del bare.info["exif"]
+        write_picture(bare, file, suffix)

@@ -84,7 +84,8 @@ class TileCoder:
             try:
                 return self.decode(shape, step_code, sections, count)
             except CorruptError as error:
-                problems.append(str(error))
+                if str(error) not in problems:
+                    problems.append(str(error))
         raise TruncatedError("the first layer is cut or damaged")
 
     def decode_area(
@@ -119,6 +120,6 @@ class TileCoder:
                     problems.append(f"tile {number + 1} of {len(tiles)} is blank: {error}")
                     blank += 1
             step(tile.shape[0] * tile.shape[1])
-        if problems and blank == len(wanted):
-            raise TruncatedError(f"nothing to show: {problems[-1]}")
+            if 2 * blank > len(wanted):  # or a few bytes could ask for a huge blank picture
+                raise TruncatedError(f"nothing to show: {problems[-1] if problems else 'the first layer is missing'}")
         return latent, area

@@ -73,6 +73,8 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     torch.set_num_threads(settings.get("threads", 1))
     torch.backends.mkldnn.enabled = settings.get("mkldnn", True)
+    if expected := settings.get("capability"):
+        assert torch.backends.cpu.get_cpu_capability() in expected, torch.backends.cpu.get_cpu_capability()
     if settings.get("fork"):
         assert fork_after_threads(folder)
     largest_sums()

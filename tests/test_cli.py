@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from support import FIXTURES, TINY, picture
+from vqcodec import batch
 from vqcodec.cli import main
 
 
@@ -95,7 +97,7 @@ def test_wrong_input_is_one_line_and_leaves_nothing(kind: str, photo: Path, tmp_
 
 DAMAGE = {
     "png": "not a .vqc file",
-    "cut": "ends inside layer section",
+    "cut": "ends inside the alpha section",
     "flipped": "checksum",
     "appended": "follow the last section",
     "unknown model": "not installed",
@@ -189,7 +191,38 @@ def test_two_inputs_never_share_an_output(photo: Path, tmp_path: Path) -> None:
     Image.open(photo).save(tmp_path / "photo.webp")
     done = run("encode", photo, tmp_path / "photo.webp", "-o", tmp_path / "out", "-m", TINY, "-f")
     assert done.exit_code == 1
-    assert "just written for another input" in done.stderr
+    assert done.stderr.count("would be that of another input, too") == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(photo: Path, tmp_path: Path) -> None:
+    target = tmp_path / "late.vqc"
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(b"ours")
+        target.write_bytes(b"precious")
+
+    with pytest.raises(ValueError, match="exists already"):
+        batch.write(str(target), fill, force=False)
+    assert target.read_bytes() == b"precious"
+    batch.write(str(target), fill, force=True)
+    assert target.read_bytes() == b"ours"
+    assert sorted(tmp_path.iterdir()) == [target, photo]
+
+
+def test_a_batch_goes_on_where_it_stopped(photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    Image.open(photo).save(other)
+    out = tmp_path / "out"
+    assert run("encode", photo, "-o", out, "-m", TINY).exit_code == 0
+    before = (out / "photo.vqc").read_bytes()
+    done = run("encode", photo, other, "-o", out, "-m", TINY, "-q", "90")
+    assert done.exit_code == 0
+    assert "1 of 2 inputs skipped" in done.stderr
+    assert (out / "photo.vqc").read_bytes() == before
+    (out / "other.vqc").write_bytes(b"")
+    assert "1 of 2 inputs skipped" in run("encode", photo, other, "-o", out, "-m", TINY).stderr
+    assert (out / "other.vqc").stat().st_size > 0
 
 
 def test_targets(photo: Path, tmp_path: Path) -> None:

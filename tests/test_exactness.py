@@ -24,11 +24,14 @@ MACHINES: dict[str, dict[str, Any]] = {
     "4 threads": {"threads": 4},
     "mkldnn off": {"mkldnn": False},
     "contiguous transforms": {"channels_last": False},
-    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
-    "SSE4.1": {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "capability": ["AVX2", "DEFAULT", "NO AVX"]},
+    "SSE4.1": {
+        "ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "capability": ["DEFAULT", "NO AVX"],
+    },
     "NumPy": {"backend": "numpy"},
     "forked after two threads": {"threads": 2, "fork": True},
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -255,3 +255,22 @@ def test_formats_without_metadata_say_so(suffix: str) -> None:
     image = from_planes(Planes(picture(20, 20), None, {"icc": b"profile"}))
     with pytest.warns(UserWarning, match="ICC profile left out"):
         write_picture(image, io.BytesIO(), suffix)
+
+
+@pytest.mark.parametrize("exif", [b"junkjunk", b"II*\0", b"II+\0\x08\0\0\0"])
+@pytest.mark.parametrize("suffix", [".tif", ".avif", ".png", ".jpg", ".webp"])
+def test_damaged_exif_never_stops_a_picture_from_being_written(exif: bytes, suffix: str) -> None:
+    image = from_planes(Planes(picture(40, 30), None, {"exif": exif}))
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        write_picture(image, file, suffix)
+    assert Image.open(file).size == (40, 30)
+
+
+def test_a_huge_icc_profile_is_left_out_of_png() -> None:
+    image = from_planes(Planes(picture(40, 30), None, {"icc": bytes(1_500_000)}))
+    file = io.BytesIO()
+    with pytest.warns(UserWarning, match="ICC profile left out"):
+        write_picture(image, file, ".png")
+    Image.open(file).load()

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from unittest.mock import patch
 
 import numpy as np
@@ -184,6 +185,13 @@ def _sections(data: bytes, rng: Generator, seeds: list[bytes]) -> bytes:
     return file.pack()
 
 
+@cache
+def bomb() -> bytes:
+    """300 MB of zeros in a zlib stream of 0.3 MB: more than a decoder may ever hold."""
+    deflater = zlib.compressobj(9)
+    return b"".join(deflater.compress(bytes(1 << 20)) for _ in range(300)) + deflater.flush()
+
+
 def _payloads(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
     """Payloads changed, and their checksums with them; what is inflated changed inside."""
     file = File.parse(data)
@@ -192,9 +200,8 @@ def _payloads(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
         payload = piece.payload
         if piece.tag in b"IEXA" and rng.random() < 0.6:
             first, packed = (payload[:1], payload[1:]) if piece.tag == b"A" else (b"", payload)
-            raw = zlib.decompress(packed)
-            raw = bytes(int(rng.integers(1, 24)) << 20) if rng.random() < 0.02 else _spoil(raw, rng)
-            payload = (bytes([int(rng.integers(5))]) if first else b"") + zlib.compress(raw, 1)
+            spoiled = bomb() if rng.random() < 0.02 else zlib.compress(_spoil(zlib.decompress(packed), rng), 1)
+            payload = (bytes([int(rng.integers(5))]) if first else b"") + spoiled
         elif piece.tag == b"L" and rng.random() < 0.5:  # whole words
             words = list(struct.unpack(f"<{len(payload) // 4}I", payload))
             at = int(rng.integers(0, len(words) + 1))
@@ -217,7 +224,7 @@ class _Symbols:
     def __init__(self, codec: Codec, rng: Generator) -> None:
         self.writer, self.codec, self.rng = SectionWriter(codec.tables), codec, rng
         self.taste = rng.integers(0, 5)
-        self.escapes = float(rng.choice([0, 0, 0, 0.001, 0.3]))
+        self.escapes = float(rng.choice([0, 0, 0, 0.001, 0.3, 1]))
 
     def read(self, tables: Ints) -> Ints:
         counts, rng = self.codec.tables.counts, self.rng

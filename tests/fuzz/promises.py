@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import resource
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import vqbitstream
 import vqcodec
+from PIL import Image
 from vqbitstream.errors import VQCError
 from vqcodec.codec import Codec
 
@@ -43,8 +46,9 @@ class Growth:
 def check(codec: Codec, data: bytes) -> collections.Counter[str]:
     """Read a file in every way there is. Anything but a picture or a VQCError of one line comes out as it is.
 
-    Returns what happened: "picture", or the error's name.
+    Returns what happened: "sound" (the plain decode gave a picture), "picture" (another way did), or the error's name.
     """
+    outcomes: collections.Counter[str] = collections.Counter()
     ways: list[Callable[[], object]] = [
         lambda: codec.decode(data),
         lambda: codec.decode(data, layers=1),
@@ -53,7 +57,6 @@ def check(codec: Codec, data: bytes) -> collections.Counter[str]:
         lambda: codec.verify(data),
         lambda: vqcodec.info(data),
     ]
-    outcomes: collections.Counter[str] = collections.Counter()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a warning of NumPy's, say an overflow, is a finding
         warnings.filterwarnings("ignore", "incomplete picture")
@@ -65,7 +68,16 @@ def check(codec: Codec, data: bytes) -> collections.Counter[str]:
                     raise AssertionError(f"not one line: {error!r}") from None
                 outcomes[type(error).__name__] += 1
             else:
-                if hasattr(got, "size"):
+                if isinstance(got, Image.Image):
                     np.asarray(got)
-                outcomes["picture"] += 1
+                outcomes["sound" if way is ways[0] else "picture"] += 1
+        if outcomes["sound"]:  # then it is sound all through, and says nothing that it does not mean
+            codec.verify(data)
+            facts, contents = vqcodec.info(data), vqbitstream.unpack(data, vqcodec.Limits())
+            assert facts.layers == len(codec.config.groups)
+            assert 2**-6 <= facts.step <= 4
+            assert all(len(value) <= vqcodec.Limits().max_metadata_bytes for value in contents.metadata.values())
+            again = vqbitstream.unpack(vqbitstream.pack(contents), vqcodec.Limits())
+            assert dataclasses.replace(again, metadata=contents.metadata) == contents
+            assert again.metadata == contents.metadata
     return outcomes

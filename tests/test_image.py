@@ -30,7 +30,7 @@ def in_mode(mode: str) -> Image.Image:
         )
         assert lab is not None
         return lab
-    if mode in ("I", "F", "I;16", "I;16B"):
+    if mode in ("I", "F") or mode.startswith("I;16"):
         values = np.asarray(RGB.convert("L")).astype(np.int32) * 257
         if mode.startswith("I;"):
             return Image.frombytes(mode, RGB.size, values.astype(">u2" if mode == "I;16B" else "<u2").tobytes())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from vqbitstream import Header, Section, Tile
+from vqbitstream.errors import CorruptError
 
 from .blocks import Latent, Pixels, Transforms
 from .quantizer import LAMBDA
@@ -21,21 +22,23 @@ PACE = 0.6  # share of the way that a round goes
 
 @dataclass(frozen=True)
 class Coded:
-    """Tiles, row by row: sections, decoded latent (rows by position) of each; and bits of all, by the prior's estimate."""
+    """Sections of each tile, row by row; the latent that they decode to (None without a loop); bits by the prior's estimate."""
 
     sections: list[list[Section]]
-    decoded: list[npt.NDArray[np.int64]]
+    decoded: Latent | None
     estimated_bits: float
 
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """Codes a picture's tiles. rate_weight: see `Quantizer.encode`. rounds: how often to look and code again."""
+    """Codes a picture's tiles. rate_weight: see `Quantizer.encode`. rounds: how often to look and code again. verify: decode the
+    sections once, and raise CorruptError unless they hold what was coded."""
 
     transforms: Transforms
     tile_coder: TileCoder
     rate_weight: float
     rounds: int
+    verify: bool
 
     def encode(self, pixels: Pixels, header: Header, log2_step: float, step: Steps) -> Coded:
         """pixels: uint8 [H, W, 3] or [H, W]. Returns the round of the lowest cost."""
@@ -45,41 +48,48 @@ class ClosedLoop:
         target, best, lowest = latent, None, np.inf
         for left in range(self.rounds, -1, -1):
             coded = self._code(target, tiles, sides, header, step)
-            if not self.rounds:
+            if coded.decoded is None:
                 return coded
-            decoded = _whole(coded, tiles, latent)
-            shown = self.transforms.synthesise(decoded, log2_step, pixels.shape, progress=step)
+            shown = self.transforms.synthesise(coded.decoded, log2_step, pixels.shape, progress=step)
             cost = _squared_error(pixels, shown) * 4.0**-log2_step + self.rate_weight * LAMBDA * coded.estimated_bits
             if cost < lowest:
                 best, lowest = coded, cost
             if left:
                 missing = latent - self.transforms.analyse(shown, log2_step, step)
-                target = target + np.rint(PACE * (decoded + missing - target)).astype(np.int32)
+                target = target + np.rint(PACE * (coded.decoded + missing - target)).astype(np.int32)
         assert best is not None
+        assert best.decoded is not None
+        for tile, sections in zip(tiles, best.sections, strict=True):
+            self._prove(tile, sections, tile_rows(best.decoded, tile), header, step)
         return best
 
     def _code(
         self, latent: Latent, tiles: list[Tile], sides: list[npt.NDArray[np.int64]], header: Header, step: Steps
     ) -> Coded:
-        coded = Coded([], [], 0.0)
-        bits = 0.0
+        """One round over the tiles. Without a loop each tile is proved at once, and nothing is kept of it but its sections."""
+        whole = np.empty_like(latent) if self.rounds else None
+        coded, bits = [], 0.0
         for tile, side in zip(tiles, sides, strict=True):
             sections, decoded, tile_bits = self.tile_coder.encode(
                 tile_rows(latent, tile), side, tile.shape, header.step_code, self.rate_weight, header.single_section
             )
-            coded.sections.append(sections)
-            coded.decoded.append(decoded)
+            coded.append(sections)
             bits += tile_bits
             step(tile.shape[0] * tile.shape[1])
-        return Coded(coded.sections, coded.decoded, bits)
+            if whole is None:
+                self._prove(tile, sections, decoded, header, step)
+            else:
+                whole[tile.top : tile.bottom, tile.left : tile.right] = decoded.reshape(*tile.shape, -1)
+        return Coded(coded, whole, bits)
 
-
-def _whole(coded: Coded, tiles: list[Tile], like: Latent) -> Latent:
-    """The decoded latent of all tiles."""
-    out = np.empty_like(like)
-    for tile, rows in zip(tiles, coded.decoded, strict=True):
-        out[tile.top : tile.bottom, tile.left : tile.right] = rows.reshape(*tile.shape, -1)
-    return out
+    def _prove(
+        self, tile: Tile, sections: list[Section], expected: npt.NDArray[np.int64], header: Header, step: Steps
+    ) -> None:
+        if not self.verify:
+            return
+        if not np.array_equal(self.tile_coder.decode(tile.shape, header.step_code, sections, header.layers), expected):
+            raise CorruptError("the file just coded does not decode to what was encoded; please report this")
+        step(tile.shape[0] * tile.shape[1])
 
 
 def _squared_error(pixels: Pixels, shown: Pixels) -> float:

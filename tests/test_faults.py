@@ -103,7 +103,7 @@ def test_a_stopped_batch_says_so_in_one_line_and_leaves_nothing(
 
 
 def test_a_signal_while_torch_is_imported(photos: list[Path], tmp_path: Path) -> None:
-    for delay in (0.4, 0.7, 1.0):
+    for delay in (0.8, 1.1, 1.4):
         process = start(photos, tmp_path / "out")
         time.sleep(delay)
         process.send_signal(signal.SIGINT)

@@ -67,7 +67,7 @@ def explained(*names: str) -> Iterator[None]:
         except (VQCError, ValueError) as error:
             raise Failed(named(str(error))) from None
         except OSError as error:
-            raise Failed(f"{error.filename or (names or ['file'])[0]}: {error.strerror or error}") from None
+            raise Failed(f"{error.filename or (names or ['stdout'])[0]}: {error.strerror or error}") from None
         except MemoryError:
             raise Failed(named("not enough memory")) from None
         except Exception as error:  # nobody should meet a traceback

@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-from vqcodec.batch import Bar, guard, plan, read, run, stop_politely, write
+from vqcodec.batch import Bar, guard, plan, read, run, say, stop_politely, write
 
 FILE_SUFFIX, PICTURE_SUFFIX = ".vqc", ".png"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    """A group whose help and version, too, say in one line that stdout takes nothing."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            say(f"stdout: {error.strerror}")
+            sys.exit(1)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vqcodec", message="vqcodec %(version)s")
 def main() -> None:
     """A learned image codec: far smaller than JPEG, real files, exact on every machine."""

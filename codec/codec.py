@@ -147,13 +147,11 @@ class Codec:
             return self.encode_planes(planes, quality=quality, effort=effort, verify=verify, progress=progress)
 
         def attempt(quality: float) -> targets.Attempt:
-            data = self.encode_planes(planes, quality=quality, effort=effort, verify=False)
-            assert self.stats is not None
-            payload_bytes = self.stats.payload_bytes
+            data, stats = self._encode(planes, quality, effort, False, None, None)
             if not target.is_psnr:
-                return targets.Attempt(quality, data, payload_bytes)
+                return targets.Attempt(quality, data, stats.payload_bytes)
             decoded = self.decode_planes(data, limits=_UNLIMITED).colour
-            return targets.Attempt(quality, data, payload_bytes, targets.psnr(planes.colour, decoded))
+            return targets.Attempt(quality, data, stats.payload_bytes, targets.psnr(planes.colour, decoded))
 
         data = targets.search(target, attempt, progress or (lambda _: None))
         if verify:
@@ -195,7 +193,6 @@ class Codec:
         """Bytes of a .vqc file -> uint8 [H, W, 3] or [H, W], without alpha. Raises a VQCError."""
         return self.decode_planes(data, layers=layers).colour
 
-    @_undisturbed
     def encode_planes(
         self,
         planes: Planes,
@@ -206,7 +203,23 @@ class Codec:
         rate_weight: float | None = None,
         progress: Progress | None = None,
     ) -> bytes:
-        """Planes -> the bytes of a .vqc file. effort: 1 (fast) .. 9. rate_weight overrides the quality's choice."""
+        """Planes -> the bytes of a .vqc file. effort: 1 (fast) .. 9. rate_weight overrides the quality's choice.
+
+        What it cost is in `stats` afterwards, which threads that share a codec overwrite for each other.
+        """
+        data, self.stats = self._encode(planes, quality, effort, verify, rate_weight, progress)
+        return data
+
+    @_undisturbed
+    def _encode(
+        self,
+        planes: Planes,
+        quality: float,
+        effort: int,
+        verify: bool,
+        rate_weight: float | None,
+        progress: Progress | None,
+    ) -> tuple[bytes, EncodeStats]:
         if effort not in range(1, 10):
             raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
         pixels = planes.colour
@@ -229,9 +242,11 @@ class Codec:
         coded = loop.encode(pixels, header, log2_step, step)
         sections = coded.sections
         in_order = [tile[layer] for layer in range(len(sections[0])) for tile in sections]
-        data = vqbitstream.pack(Contents(header, in_order, planes.packed_alpha, planes.metadata))
-        self.stats = EncodeStats(coded.estimated_bits, sum(len(s.payload) for s in in_order), len(data))
-        return data
+        alpha = planes.packed_alpha
+        if verify and alpha is not None and (unpack_plane(alpha, height, width) != planes.alpha).any():
+            raise CorruptError("the alpha section does not decode to what was encoded")
+        data = vqbitstream.pack(Contents(header, in_order, alpha, planes.metadata))
+        return data, EncodeStats(coded.estimated_bits, sum(len(s.payload) for s in in_order), len(data))
 
     @_undisturbed
     def decode_planes(
@@ -291,7 +306,7 @@ class Codec:
 
     @_undisturbed
     def verify(self, data: bytes, limits: Limits = Limits()) -> None:  # noqa: B008
-        """Decode the indices of a file. Raises a VQCError unless their checksums hold."""
+        """Decode the indices and the alpha of a file. Raises a VQCError unless their checksums hold."""
         contents = vqbitstream.unpack(data, limits)
         header = contents.header
         self._check(header)
@@ -299,6 +314,8 @@ class Codec:
             self.tile_coder.decode(
                 tile.shape, header.step_code, contents.sections[number :: len(header.tiles)], header.layers
             )
+        if contents.alpha is not None:
+            unpack_plane(contents.alpha, header.height, header.width)
 
     @_undisturbed
     def decode_latent(self, data: bytes, limits: Limits = Limits()) -> tuple[Latent, Header]:  # noqa: B008

@@ -21,7 +21,7 @@ from vqbitstream import (
 )
 from vqbitstream.alpha import pack_plane, unpack_plane
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
-from vqbitstream.header import HEADER_BYTES, TILE, tile_edges
+from vqbitstream.header import HEADER_BYTES, STEP_CODE_MAX, STEP_CODE_MIN, TILE, tile_edges
 
 HEADER = Header(640, 480, False, False, False, 5000, 30000, b"12345678", 3)
 SECTIONS = [Section(b"abcd" * n, n) for n in (1, 2, 3)]
@@ -53,7 +53,9 @@ def test_header_round_trip() -> None:
     [
         ({"width": 0}, CorruptError),
         ({"layers": 0}, CorruptError),
-        ({"step_code": 1}, CorruptError),
+        ({"step_code": STEP_CODE_MIN - 1}, CorruptError),
+        ({"step_code": STEP_CODE_MAX + 1}, CorruptError),
+        ({"width": 1025, "single_section": True}, CorruptError),
         ({"quality_centi": 65535}, CorruptError),
         ({"width": 1 << 31, "height": 1 << 31}, LimitError),
         ({"width": 60000, "height": 60000}, LimitError),

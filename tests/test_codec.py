@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,36 @@ def test_verification_finds_a_prior_that_went_astray(codec: Codec, monkeypatch: 
     monkeypatch.setattr(codec.prior, "predict", astray)
     with pytest.raises(vqcodec.CorruptError):
         codec.verify(data)
+
+
+def test_verification_finds_an_alpha_that_went_astray(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.dstack([picture(60, 50), picture(60, 50)[..., 0]])
+    sound = codec.encode(pixels)
+    codec.verify(sound)
+    contents = vqbitstream.unpack(sound, vqcodec.Limits())
+    with pytest.raises(vqcodec.CorruptError, match="alpha"):
+        codec.verify(vqbitstream.pack(dataclasses.replace(contents, alpha=b"\x00no zlib")))
+    honest = vqcodec.image.pack_plane
+    monkeypatch.setattr("vqcodec.image.pack_plane", lambda plane: honest(plane ^ 1))
+    with pytest.raises(vqcodec.CorruptError, match="alpha"):
+        codec.encode(pixels)
+
+
+def test_a_file_of_another_number_of_layers_is_refused(codec: Codec) -> None:
+    contents = vqbitstream.unpack(codec.encode_pixels(picture(60, 50)), vqcodec.Limits())
+    header = dataclasses.replace(contents.header, layers=contents.header.layers + 1)
+    forged = vqbitstream.pack(dataclasses.replace(contents, header=header))
+    for read in (codec.decode, codec.verify):
+        with pytest.raises(vqcodec.CorruptError, match="4 layers in the file, 3 in the model"):
+            read(forged)
+
+
+def test_threads_that_share_a_codec_find_the_same_targets(codec: Codec) -> None:
+    pictures = [picture(160, 120), 255 - picture(120, 110)]
+    alone = [codec.encode(p, target_bytes=250) for p in pictures]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(lambda p: codec.encode(p, target_bytes=250), pictures * 4))
+    assert together == alone * 4
 
 
 def test_overhead_of_a_small_picture(codec: Codec) -> None:

@@ -160,6 +160,18 @@ def test_a_folder_without_permission(photos: list[Path], tmp_path: Path) -> None
     assert "Permission denied" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["models"], ["encode", "--help"], ["completion", "zsh"]]
+)
+def test_a_stdout_that_takes_no_help(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vqcodec.cli", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "vqcodec: stdout: No space left on device\n")
+
+
 @pytest.mark.parametrize("command", ["encode {photo} - -m {tiny}", "decode {file} -"])
 @pytest.mark.parametrize(("target", "reason"), [("| true", "Broken pipe"), ("> /dev/full", "No space left on device")])
 def test_a_stdout_that_takes_nothing(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vqbitstream.errors import CorruptError
 from vqcodec.quantizer import (
     BOOKS,
     CODEWORDS,
@@ -62,6 +63,17 @@ def test_decode_inverts_encode(moved: bool, rate_weight: float) -> None:
     assert any((symbols == ESCAPE).any() for _, symbols in tape.batches)
     np.testing.assert_array_equal(coder.decode(scales, tape), written)
     assert not tape.batches
+
+
+@pytest.mark.parametrize(("scale", "batch"), [(288, 0), (60, 1)])
+def test_an_escape_where_none_may_be(scale: int, batch: int) -> None:
+    """At the coarsest level, and in a vector below the top one."""
+    scales = np.full((5, 2), scale)
+    tape, coder = Tape(), quantizer()
+    coder.encode(scales, np.zeros((5, 2), dtype=np.int64), 0.0, tape)
+    tape.batches[batch][1][2] = ESCAPE
+    with pytest.raises(CorruptError, match="escape"):
+        coder.decode(scales, tape)
 
 
 def test_nearest_grid_point_when_rate_counts_nothing() -> None:

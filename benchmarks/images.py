@@ -20,6 +20,7 @@ BUILT_IN = ("astronaut", "coffee", "chelsea", "rocket", "retina")
 HERE = Path(__file__).parent
 TIMEOUT_S = 30
 _KODAK = json.loads((HERE / "kodak.json").read_text())
+KODAK = "kodak"  # what results call the folder of these pictures, wherever it is
 KODAK_ADDRESS: str = _KODAK["address"]
 KODAK_SHA256: dict[str, str] = _KODAK["sha256"]  # file name -> checksum of the file
 

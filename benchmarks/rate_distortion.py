@@ -19,7 +19,7 @@ from rich.console import Console
 from vqcodec.registry import ModelError
 
 from .codecs import NAMES, ImageCodec, LayerPrefixes, Ours, build
-from .images import is_kodak, kodak_sources, sources
+from .images import KODAK, is_kodak, kodak_sources, sources
 from .metrics import METRICS, available
 from .plot import plot, published
 from .results import FILE, Record, append, measured, run_record
@@ -34,7 +34,7 @@ def measure(
 ) -> tuple[Record, list[Record]]:
     """Measure what the results do not hold yet -> the run's line, and all its points."""
     found = kodak_sources(options.images) if options.kodak else sources(options.images)
-    folder = found[0].path.parent if found[0].path else None
+    folder = KODAK if options.kodak else str(found[0].path.parent.resolve()) if found[0].path else None
     if options.quick:
         found = found[:2]
     model = next((c.codec.model_id.hex() for c in codecs.values() if isinstance(c, Ours | LayerPrefixes)), None)

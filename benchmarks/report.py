@@ -25,7 +25,7 @@ from . import divider
 from .bd_rate import WINDOW_DB
 from .codecs import build
 from .equal_bytes import shown
-from .images import Source, is_kodak, sources
+from .images import KODAK, Source, is_kodak, kodak_sources, sources
 from .metrics import METRICS
 from .results import FILE, Record, lines, measured
 from .summary import ANCHOR, against_anchor, curves, per_image
@@ -180,8 +180,11 @@ def page(folder: Path, images: Path | None, model: str, bpp: float) -> str:
     run, points, summary = load(folder)
     names = list(dict.fromkeys(p["image"] for p in points))
     published, per_picture = references(names), summary["per_image_bd_rate"]
-    place = images or (Path(run["images_folder"]) if run["images_folder"] else None)
-    found = {s.name: s for s in sources(place)} if place is None or place.is_dir() else {}
+    if run["images_folder"] == KODAK:
+        found = {s.name: s for s in kodak_sources(images)}
+    else:
+        place = images or (Path(run["images_folder"]) if run["images_folder"] else None)
+        found = {s.name: s for s in sources(place)} if place is None or place.is_dir() else {}
     gains = per_picture.get("vqcodec", {})
     data = {
         "curves": summary["curves"],

@@ -59,9 +59,10 @@ def measured(path: Path, run: Record) -> dict[Key, Record]:
 
 
 def run_record(
-    codecs: Mapping[str, ImageCodec], model: str | None, folder: Path | None, metrics: Sequence[str], jobs: int
+    codecs: Mapping[str, ImageCodec], model: str | None, folder: str | None, metrics: Sequence[str], jobs: int
 ) -> Record:
-    """The line that a run begins with. model: id in hex, None if none was used. folder: None for scikit-image's photographs."""
+    """The line that a run begins with. model: id in hex, None if none was used. folder: of the pictures, or
+    `images.KODAK`; None for scikit-image's photographs."""
     return {
         "kind": "run",
         "command": shlex.join(["python", "-m", "benchmarks.rate_distortion", *sys.argv[1:]]),
@@ -72,7 +73,7 @@ def run_record(
         "jobs": jobs,
         "metrics": list(metrics),
         "codecs": {name: {"settings": c.settings, "version": c.version} for name, c in codecs.items()},
-        "images_folder": None if folder is None else str(folder.resolve()),
+        "images_folder": folder,
         "model": model,
     }
 

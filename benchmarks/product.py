@@ -3,7 +3,7 @@
     python -m benchmarks.product [--images DIR] [--model NAME|FILE] [--out FILE] [--only PART ...]
 
 Parts: overhead, cold, memory (1, 24 and 100 megapixels, each command in a process of its own), targets (five of each kind on every
-picture of DIR, scikit-image's photographs by default), verify. Run it with nothing else on the machine.
+picture of DIR, scikit-image's photographs by default), verify, tiles (against one piece). Run it with nothing else on the machine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -175,7 +176,32 @@ def verify(codec: Codec, images: list[tuple[str, Image.Image]]) -> list[dict[str
     return rows
 
 
-PARTS = {"overhead": overhead, "cold": cold, "verify": verify, "targets": targets, "memory": memory}
+def tiles(codec: Codec, images: list[tuple[str, Image.Image]]) -> list[dict[str, Any]]:
+    """Coded in one piece against coded in tiles of 256x256 pixels, 16 times smaller than real ones: what the seams cost."""
+    rows = []
+    for quality in (30, 60, 90):
+        sizes, errors, changed = [0, 0], [0.0, 0.0], 0.0
+        for _, image in images:
+            pixels = np.asarray(image)
+            decoded = []
+            for number, side in enumerate((1 << 16, 16)):
+                with patch("vqbitstream.header.TILE", side):
+                    data = codec.encode_pixels(pixels, quality=quality, effort=1)
+                    decoded.append(codec.decode_pixels(data).astype(int))
+                sizes[number] += len(data)
+                errors[number] += np.square(decoded[number] - pixels).mean() / len(images)
+            changed += (np.abs(decoded[1] - decoded[0]) > 1).mean() / len(images)
+        loss = 10 * np.log10(errors[1] / errors[0])
+        rows.append(
+            {
+                "quality": quality, "bytes": f"{100 * (sizes[1] / sizes[0] - 1):+.2f} %", "psnr_db": f"{-loss:+.3f}",
+                "samples_more_than_one_level_apart": f"{100 * changed:.1f} %",
+            }
+        )  # fmt: skip
+    return rows
+
+
+PARTS = {"tiles": tiles, "overhead": overhead, "cold": cold, "verify": verify, "targets": targets, "memory": memory}
 
 
 def summary(part: str, rows: list[dict[str, Any]]) -> str:
@@ -204,7 +230,9 @@ def main() -> None:
     codec = Codec(options.model)
     results = {}
     for part in options.only:
-        results[part] = PARTS[part](codec, load_images(options.images) if part in ("targets", "verify") else [])
+        results[part] = PARTS[part](
+            codec, load_images(options.images) if part in ("targets", "verify", "tiles") else []
+        )
         print(f"\n{part}\n{summary(part, results[part])}", flush=True)
     if options.out:
         options.out.write_text(json.dumps(results, indent=1))

@@ -23,6 +23,16 @@ from vqcodec.codec import Codec
 
 Options = dict[str, Any]
 OUR_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+CODING = (
+    "blocks",
+    "closed_loop",
+    "codec",
+    "latent_coder",
+    "model",
+    "prior",
+    "quantizer",
+    "tile_coder",
+)  # modules of vqcodec
 LAYERS_QUALITY = 80  # of the files that "vqcodec layers" cuts
 
 
@@ -45,7 +55,8 @@ class ImageCodec(Protocol):
 
 def our_version() -> str:
     """Release, and eight hex digits of the sources that code: what another encoder measured does not count as measured."""
-    sources = (p for module in (vqcodec, vqbitstream) for p in sorted(Path(str(module.__file__)).parent.glob("*.py")))
+    ours, bytes_ = (Path(str(module.__file__)).parent for module in (vqcodec, vqbitstream))
+    sources = [*(ours / f"{name}.py" for name in CODING), *sorted(bytes_.glob("*.py"))]
     digest = hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()
     return f"vqcodec {vqcodec.__version__}, sources {digest[:8]}"
 

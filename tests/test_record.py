@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from benchmarks.codecs import Ours
 from benchmarks.images import Source
 from benchmarks.metrics import psnr
 from benchmarks.results import FILE, lines
+from benchmarks.tables import DOCUMENTS, KODAK_RECORD, ROOT, filled
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+RESULTS = KODAK_RECORD.parent
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
 QUALITIES = (30, 60, 90)
 UPDATE = "shipped weights and record differ: python -m benchmarks.rate_distortion --out benchmarks/results/photos"
@@ -53,3 +54,10 @@ def test_the_shipped_curve_is_the_recorded_one() -> None:
 def test_the_record_names_the_shipped_model(folder: str) -> None:
     runs = [r for r in lines(RESULTS / folder / FILE) if r["kind"] == "run"]
     assert runs[-1]["model"] == registry.manifest()[0].model_id, UPDATE
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_show_the_record(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "<!-- results: " in text
+    assert filled(text, json.loads((KODAK_RECORD / "summary.json").read_text())) == text, "python -m benchmarks.tables"

@@ -10,7 +10,7 @@ Importing this is cheap: torch is loaded by the first encode or decode.
 from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
 from vqbitstream.limits import Limits
 
-from .api import FileInfo, decode, encode, info, load_model
+from .api import FileInfo, decode, encode, info, load_model, register_pillow_plugin
 from .image import ImageError
 from .registry import ModelError
 from .targets import TargetError
@@ -32,4 +32,5 @@ __all__ = [
     "encode",
     "info",
     "load_model",
+    "register_pillow_plugin",
 ]

@@ -1,0 +1,20 @@
+"""Hook of mkdocs.yml: the site's files are the repository's own, under the paths they have there, so that their links hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+PATTERNS = (
+    "README.md", "FORMAT.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "benchmarks/README.md", "weights/README.md",
+    "docs/*.md", "docs/images/*", "bitstream/limits.py", "examples/*.py", "desktop/*",
+)  # fmt: skip
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The theme's files come later; MkDocs has found those of docs/ only, without their folder's name."""
+    paths = sorted(path.relative_to(ROOT).as_posix() for pattern in PATTERNS for path in ROOT.glob(pattern))
+    return Files([File(path, str(ROOT), config.site_dir, config.use_directory_urls) for path in paths])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from numbers import Real
 from typing import IO, Any
 
@@ -18,7 +17,7 @@ from .image import INFO_KEYS, pillow_info, to_planes
 
 FORMAT, MIME_TYPE, SUFFIX = "VQC", "image/x-vqc", ".vqc"
 DRAFT_SCALES = (2, 4, 8, 16)  # each takes one layer less; 16 is the side of a latent position
-_ANY_SIZE = 1 << 62
+_ANY_PIXELS, _ANY_SIDE_PX = 1 << 40, 1 << 32  # more than any memory holds
 
 
 @contextmanager
@@ -32,7 +31,7 @@ def _as_os_errors() -> Iterator[None]:
 
 def _limits(max_pixels: int | None) -> Limits:
     """Pixels are limited as Pillow says, sides by nothing else."""
-    return Limits(max_pixels=_ANY_SIZE if max_pixels is None else max_pixels, max_side_px=_ANY_SIZE)
+    return Limits(max_pixels=_ANY_PIXELS if max_pixels is None else max_pixels, max_side_px=_ANY_SIDE_PX)
 
 
 def _accept(prefix: bytes) -> bool:
@@ -70,8 +69,8 @@ class VQCImageFile(ImageFile.ImageFile):
             return None
         width, height = self.size
         largest = min(width // max(1, size[0]), height // max(1, size[1]))
-        for self._scale in takewhile(lambda scale: scale <= largest, DRAFT_SCALES):
-            self._layers = max(1, self._layers - 1)
+        if scales := [scale for scale in DRAFT_SCALES if scale <= largest]:
+            self._scale, self._layers = scales[-1], max(1, self._layers - len(scales))
         self._size = -(-width // self._scale), -(-height // self._scale)
         return self.mode, (0, 0, width / self._scale, height / self._scale)
 

@@ -20,6 +20,11 @@ import vqcodec
 if TYPE_CHECKING:
     import pyarrow
 
+ENCODER_CPUS, FILE_CPUS = (
+    0.8,
+    0.1,
+)  # of a core, as Ray reckons: encoders must leave room for reading and writing, or all wait for ever
+
 
 class Encoder:
     """What a worker keeps: a loaded model. Ray makes one in each process and calls it with batches."""
@@ -61,27 +66,29 @@ def main() -> None:
     if "://" not in arguments.out and Path(arguments.out).exists():
         sys.exit(f"{arguments.out} exists; Ray would add to it")
 
+    import pyarrow.dataset
     import ray
 
     ray.init(log_to_driver=False)
     begin = time.monotonic()
     (
-        ray.data.read_binary_files(arguments.source, include_paths=True)
+        ray.data.read_binary_files(arguments.source, include_paths=True, num_cpus=FILE_CPUS)
         .map_batches(
             Encoder,
             batch_size=16,
             compute=ray.data.ActorPoolStrategy(size=arguments.workers),
             fn_constructor_args=(arguments.quality, arguments.effort),
-            num_cpus=1,
+            num_cpus=ENCODER_CPUS,
         )
-        .write_parquet(arguments.out)
+        .write_parquet(arguments.out, ray_remote_args={"num_cpus": FILE_CPUS})
     )
     seconds = time.monotonic() - begin
-    failed = ray.data.read_parquet(arguments.out, columns=["path", "error"]).filter(expr="error is not None")
-    pictures = ray.data.read_parquet(arguments.out, columns=["path"]).count()
-    for row in failed.iter_rows():
+    written = pyarrow.dataset.dataset(arguments.out, format="parquet")
+    pictures = written.count_rows()
+    failed = written.to_table(["path", "error"], filter=pyarrow.dataset.field("error").is_valid()).to_pylist()
+    for row in failed:
         print(f"{row['path']}: {row['error']}", file=sys.stderr)
-    print(f"{pictures} pictures, {failed.count()} failed, {seconds:.1f} s, {pictures / seconds:.2f} pictures/s")
+    print(f"{pictures} pictures, {len(failed)} failed, {seconds:.1f} s, {pictures / seconds:.2f} pictures/s")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ PATTERNS = (
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The theme's files come later; MkDocs has found those of docs/ only, without their folder's name."""
+    """MkDocs has found the theme's files, which stay, and those of docs/ without their folder's name."""
+    theme = [file for file in files if file.src_dir != config.docs_dir]
     paths = sorted(path.relative_to(ROOT).as_posix() for pattern in PATTERNS for path in ROOT.glob(pattern))
-    return Files([File(path, str(ROOT), config.site_dir, config.use_directory_urls) for path in paths])
+    return Files([*theme, *(File(path, str(ROOT), config.site_dir, config.use_directory_urls) for path in paths)])

@@ -19,18 +19,21 @@ from typing import Any
 
 import vqcodec
 
-PICTURES = ("jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "bmp", "ppm", "gif")
+PICTURES = ("jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "bmp", "ppm")  # not gif: one frame would be kept
 Sample = dict[str, Any]  # field -> bytes; the sample's key is in "__key__"
 
 
 def encoded(sample: Sample, codec: Any, **options: Any) -> Sample:
-    """A sample with its pictures encoded. Raises a VQCError."""
-    return {
-        ("vqc" if name.lower() in PICTURES else name): (
-            codec.encode(BytesIO(value), **options) if name.lower() in PICTURES else value
-        )
-        for name, value in sample.items()
-    }
+    """A sample with its pictures encoded: jpg -> vqc, left.jpg -> left.vqc (one, where two would share a name). Raises a VQCError."""
+    out: Sample = {}
+    for name, value in sample.items():
+        stem, dot, suffix = name.rpartition(".")
+        renamed = f"{stem}{dot}vqc"
+        if suffix.lower() in PICTURES and renamed not in out:
+            out[renamed] = codec.encode(BytesIO(value), **options)
+        else:
+            out[name] = value
+    return out
 
 
 def encode_shard(source: Path, out: Path, codec: Any, **options: Any) -> tuple[int, int]:
@@ -70,6 +73,8 @@ def main() -> None:
     parser.add_argument("--quality", type=float, default=50)
     parser.add_argument("--effort", type=int, default=5)
     arguments = parser.parse_args()
+    if len({source.name for source in arguments.shards}) < len(arguments.shards):
+        parser.error("two shards have the same name, and so would their twins")
 
     import torch
 

@@ -46,6 +46,7 @@ def test_shards_in_and_out(tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     for shard in range(2):
         samples = {f"{shard}/{i}.{kind}": data for i in range(PNG) for kind, data in (("png", png(i)), ("cls", b"7"))}
+        samples |= {"0.left.png": png(0), "0.right.png": png(1), "0.png": png(2), "0.ppm": b"the second of a name"}
         samples["bad.jpg"] = b"no picture"
         write_shard(tmp_path / f"{shard}.tar", samples)
     shards = sorted(tmp_path.glob("*.tar"))
@@ -53,10 +54,11 @@ def test_shards_in_and_out(tmp_path: Path) -> None:
     done = run("webdataset_shards.py", out, *shards, "--share", "1/2")
     assert done.returncode == 0, done.stderr
     assert "bad: not a picture" in done.stderr
-    assert done.stdout.startswith(f"{PNG + 1} samples, 1 failed")
+    assert done.stdout.startswith(f"{PNG + 2} samples, 1 failed")
     assert [p.name for p in out.iterdir()] == ["1.tar"]
     written = read_shard(out / "1.tar")
     assert written["bad.jpg"] == b"no picture"
+    assert {"0.left.vqc", "0.right.vqc", "0.vqc", "0.ppm"} < set(written)
     assert {name for name in written if name.endswith("cls")} == {f"1/{i}.cls" for i in range(PNG)}
     before = (out / "1.tar").stat().st_mtime_ns
     assert run("webdataset_shards.py", out, *shards).returncode == 0
@@ -67,8 +69,12 @@ def test_shards_in_and_out(tmp_path: Path) -> None:
 
     read = webdataset.WebDataset([str(p) for p in sorted(out.iterdir())], shardshuffle=False).decode(pictures)
     decoded = [sample for sample in read if "vqc" in sample]
-    assert len(decoded) == 2 * PNG
-    assert all(sample["vqc"].size == (64, 48) and sample["cls"] == 7 for sample in decoded)
+    assert len(decoded) == 2 * (PNG + 1)
+    assert all(sample["vqc"].size == (64, 48) for sample in decoded)
+    assert sum(sample.get("cls") == 7 for sample in decoded) == 2 * PNG
+    twins = run("webdataset_shards.py", out, shards[0], shards[0])
+    assert twins.returncode == 2
+    assert "same name" in twins.stderr
 
 
 def test_files_through_ray(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ Importing this is cheap: torch is loaded by the first encode or decode.
 from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
 from vqbitstream.limits import Limits
 
-from .api import FileInfo, decode, encode, info, load_model, register_pillow_plugin
+from .api import FileInfo, decode, encode, info, load_model
 from .image import ImageError
 from .registry import ModelError
 from .targets import TargetError
@@ -34,3 +34,13 @@ __all__ = [
     "load_model",
     "register_pillow_plugin",
 ]
+
+
+def register_pillow_plugin() -> None:
+    """Make Pillow open and save .vqc files: `Image.open("x.vqc")`, `image.save("x.vqc", quality=50, effort=5)`.
+
+    The same as `import vqcodec.pillow_plugin`; doing it again changes nothing. No torch before the first picture.
+    """
+    from .pillow_plugin import register
+
+    register()

@@ -79,7 +79,7 @@ class VQCImageFile(ImageFile.ImageFile):
         if self.tile and self._im is None:
             limit = Image.MAX_IMAGE_PIXELS
             limits = _limits(None if limit is None else 2 * limit)  # from there on Pillow raises too
-            data = self._read(limits)
+            data = self._read()
             with _as_os_errors():
                 decoded = api.decode(
                     data, layers=self._layers, allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES, limits=limits
@@ -92,16 +92,17 @@ class VQCImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Raise an OSError unless every checksum of the file holds; nothing is decoded. As always, open it anew to load it."""
-        data = self._read(_limits(None))
+        data = self._read()
         with _as_os_errors():
             vqbitstream.unpack(data, _limits(None))
         super().verify()
 
-    def _read(self, limits: Limits) -> bytes:
+    def _read(self) -> bytes:
+        """The whole file, whose size was checked when it was opened."""
         if self.fp is None:
             raise ValueError("Operation on closed image")
         self.fp.seek(self.tile[0].offset)
-        return self.fp.read(limits.max_file_bytes + 1)
+        return self.fp.read()
 
     def _leave_file(self) -> None:
         if self.fp is not None and self._exclusive_fp:

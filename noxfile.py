@@ -5,7 +5,7 @@ from __future__ import annotations
 import nox
 
 nox.options.sessions = ["docs"]
-INSTALL = ("-c", "constraints.txt", "-e")
+INSTALL = ("-c", "constraints.txt")  # not editable: the site looks for the packages under their names
 
 
 @nox.session

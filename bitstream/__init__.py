@@ -3,7 +3,7 @@
 The entropy coder is `vqbitstream.entropy`; it alone imports constriction, so that the trainer runs without it.
 """
 
-from .container import Contents, Section, pack, read_bytes, unpack
+from .container import Contents, Section, pack, read_bytes, read_head, unpack
 from .errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
 from .header import FORMAT_VERSION, MAGIC, Header, Tile, unpack_header
 from .limits import Limits
@@ -23,6 +23,7 @@ __all__ = [
     "VQCError",
     "pack",
     "read_bytes",
+    "read_head",
     "unpack",
     "unpack_header",
 ]

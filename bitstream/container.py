@@ -6,7 +6,9 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import SEEK_END
 from pathlib import Path
+from typing import IO
 
 from .errors import CorruptError, TruncatedError, VQCError
 from .header import HEADER_BYTES, Header, unpack_header
@@ -147,6 +149,44 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
         problems.append(str(error))
     sections += [None] * (total - len(sections))
     return Contents(header, sections, alpha, metadata, metadata_bytes, tuple(problems))
+
+
+def read_head(file: IO[bytes], limits: Limits, *, partial: bool = False) -> tuple[Header, dict[str, bytes]]:
+    """Header and metadata (icc, exif, xmp) of an open file, from where it stands; the layers are not read. Raises a VQCError.
+
+    partial: stop at metadata that is cut or damaged, and return what came before.
+    """
+    begin = file.tell()
+    file.seek(0, SEEK_END)
+    end = file.tell()
+    limits.check_file(end - begin)
+    file.seek(begin)
+    header = unpack_header(file.read(HEADER_BYTES), limits)
+    metadata: dict[str, bytes] = {}
+    try:
+        fixed = file.read(_SECTION.size)
+        for name, tag in METADATA.items():
+            if fixed[:1] == tag:
+                metadata[name] = _read_metadata(file, fixed, end, limits, name)
+                fixed = file.read(_SECTION.size)
+    except VQCError:
+        if not partial:
+            raise
+    return header, metadata
+
+
+def _read_metadata(file: IO[bytes], fixed: bytes, end: int, limits: Limits, name: str) -> bytes:
+    """The metadata of a section whose fixed part was read. end: of the file."""
+    what = f"the {name.upper()} section"
+    if len(fixed) < _SECTION.size:
+        raise TruncatedError(f"the file ends before {what}")
+    tag, length, expected = _SECTION.unpack(fixed)
+    if file.tell() + length > end:
+        raise TruncatedError(f"the file ends inside {what}")
+    payload = file.read(length)
+    if _checksum(tag, payload) != expected:
+        raise CorruptError(f"{what} is damaged (checksum mismatch)")
+    return inflate(payload, limits, name)
 
 
 def inflate(payload: bytes, limits: Limits, name: str) -> bytes:

@@ -32,4 +32,15 @@ __all__ = [
     "encode",
     "info",
     "load_model",
+    "register_pillow_plugin",
 ]
+
+
+def register_pillow_plugin() -> None:
+    """Make Pillow open and save .vqc files: `Image.open("x.vqc")`, `image.save("x.vqc", quality=50, effort=5)`.
+
+    The same as `import vqcodec.pillow_plugin`; doing it again changes nothing. No torch before the first picture.
+    """
+    from .pillow_plugin import register
+
+    register()

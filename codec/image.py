@@ -7,7 +7,7 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +40,7 @@ _XMP_TAG = 700  # TIFF
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _WHOLE = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF types that an orientation is read from
 _EXIF_HEADER = b"Exif\x00\x00"
+INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}  # the file's names of metadata -> Pillow's
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -71,17 +72,18 @@ class Planes:
         return None if self.alpha is None else pack_plane(self.alpha)
 
 
-def to_planes(image: Picture, limits: Limits, *, strip: bool = False) -> Planes:
+def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapping[str, Any] | None = None) -> Planes:
     """A PIL image, a path, an open binary file, or a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4] -> planes.
 
     EXIF orientation is applied. More than 8 bits are rounded to 8; CMYK and Lab become sRGB through their ICC profile, which is
     then dropped; of several frames the present one is taken (of a file, the first), with a warning. strip: leave out ICC, EXIF and XMP.
+    info: icc_profile, exif and xmp in place of a PIL image's own, as bytes; what is not there is left out.
     Raises ImageError for what cannot be read, LimitError for its size.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image, limits)
     if isinstance(image, Image.Image):
-        return _from_pil(image, limits, "the picture", strip)
+        return _from_pil(image, limits, "the picture", strip, info)
     name = str(image) if isinstance(image, str | Path) else "standard input"
     with _opened(image, name, limits) as opened:
         return _from_pil(opened, limits, name, strip)
@@ -110,7 +112,9 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
         yield opened
 
 
-def _from_pil(image: Image.Image, limits: Limits, name: str, strip: bool) -> Planes:
+def _from_pil(
+    image: Image.Image, limits: Limits, name: str, strip: bool, info: Mapping[str, Any] | None = None
+) -> Planes:
     try:
         limits.check_size(*image.size)
     except LimitError as error:
@@ -122,8 +126,8 @@ def _from_pil(image: Image.Image, limits: Limits, name: str, strip: bool) -> Pla
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
         deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))  # gone after loading
         image.load()
-        exif = _exif(image, name)
-        metadata = _metadata(image, exif)
+        info, exif = (image.info, _exif(image, name)) if info is None else _given(info, name)
+        metadata = _metadata(info, exif)
         orientation = _orientation(exif, metadata)
         upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
         plain = _plain(upright, name, deep)
@@ -217,10 +221,21 @@ def _exif(image: Image.Image, name: str) -> Image.Exif:
         return Image.Exif()
 
 
-def _metadata(image: Image.Image, tags: Image.Exif) -> dict[str, bytes]:
+def _given(info: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Image.Exif]:
+    """Metadata that came with a picture, and its EXIF tags; without EXIF that is damaged."""
+    tags = Image.Exif()
+    try:
+        tags.load(info.get("exif") or b"")
+    except Exception:
+        warnings.warn(f"{name}: its EXIF is damaged, and left out", stacklevel=6)
+        return {key: value for key, value in info.items() if key != "exif"}, Image.Exif()
+    return info, tags
+
+
+def _metadata(info: Mapping[str, Any], tags: Image.Exif) -> dict[str, bytes]:
     """ICC profile, EXIF (without its "Exif" header) and XMP as the file had them."""
     found: dict[str, bytes] = {}
-    icc, exif, xmp = (image.info.get(key) for key in ("icc_profile", "exif", "xmp"))
+    icc, exif, xmp = (info.get(key) for key in INFO_KEYS.values())
     if isinstance(icc, bytes) and icc:
         found["icc"] = icc
     if not isinstance(exif, bytes) or not exif:  # formats whose EXIF is not one block, such as TIFF
@@ -299,13 +314,13 @@ def from_planes(planes: Planes) -> Image.Image:
     image = Image.fromarray(planes.colour)
     if planes.alpha is not None:
         image.putalpha(Image.fromarray(planes.alpha))
-    if "icc" in planes.metadata:
-        image.info["icc_profile"] = planes.metadata["icc"]
-    if "exif" in planes.metadata:
-        image.info["exif"] = _EXIF_HEADER + planes.metadata["exif"]
-    if "xmp" in planes.metadata:
-        image.info["xmp"] = planes.metadata["xmp"]
+    image.info.update(pillow_info(planes.metadata))
     return image
+
+
+def pillow_info(metadata: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Metadata of a file as Pillow's readers put it into `info`."""
+    return {INFO_KEYS[name]: _EXIF_HEADER * (name == "exif") + value for name, value in metadata.items()}
 
 
 WRITABLE = {  # format -> whether it keeps alpha, and which metadata

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .batch import PICTURE_SUFFIX
-from .files import read, write
+from .files import output_path, read, write
 from .workers import Coded, Progress
 
 if TYPE_CHECKING:
@@ -89,3 +90,32 @@ class Decoding:
         image = api.load_model(name).decode(raw, limits=limits, progress=progress, **self.options)
         written = write(target, lambda file: write_picture(image, file, suffix), self.settings.force)
         return Coded(image.width, image.height, len(raw), written)
+
+
+def compare_files(
+    source: str, output: str | None, settings: Settings, *, model: str, quality: float, effort: int
+) -> list[str]:
+    """Compare a picture with its JPEG, and write a .html or .png if there is an output. -> the figures, in lines"""
+    from PIL import Image
+
+    from . import api
+    from . import compare as comparing
+    from .image import to_planes
+
+    target = None if output is None else output_path(source, output, "", settings.force)
+    settings.apply()
+    limits = settings.limits()
+    planes = to_planes(BytesIO(read(source, limits)) if source == "-" else source, limits, strip=True)
+    if planes.alpha is not None:
+        warnings.warn(f"{source}: only the colours are compared: JPEG has no transparency", stacklevel=2)
+    comparison = comparing.compare(
+        api.load_model(model), Image.fromarray(planes.colour), quality=quality, effort=effort
+    )
+    title = "standard input" if source == "-" else Path(source).name
+    if target is not None and Path(target).suffix.lower() == ".html":
+        html = comparing.page(comparison, title).encode()
+        write(target, lambda file: file.write(html), settings.force)
+    elif target is not None:
+        picture = comparing.sheet(comparison, title)
+        write(target, lambda file: picture.save(file, format="PNG"), settings.force)
+    return comparison.lines

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from vqcodec.batch import Job, Manner, run
+from vqcodec.console import stop_politely
+from vqcodec.files import write
 from vqcodec.workers import Coded, Progress
 
 
@@ -27,3 +33,30 @@ class Copying:
             raise ValueError("no picture")
         size = Path(target).write_bytes(Path(source).read_bytes())
         return Coded(1, 1, size, size)
+
+
+@dataclass(frozen=True)
+class Slowly:
+    """Writes one byte, and takes its time before the file gets its name."""
+
+    def prepare(self) -> None: ...
+
+    def __call__(self, source: str, target: str, progress: Progress) -> Coded:
+        def fill(file: IO[bytes]) -> None:
+            file.write(b"x")
+            file.flush()
+            time.sleep(0.1)
+
+        return Coded(1, 1, 0, write(target, fill, force=False))
+
+
+def main() -> None:
+    """Many slow writes by two workers, into the folder that is named."""
+    out = Path(sys.argv[1])
+    stop_politely()
+    jobs = [Job(f"{number}.png", str(out / f"{number}.vqc")) for number in range(500)]
+    run(jobs, Slowly(), Manner(out, ".vqc", "written", workers=2))
+
+
+if __name__ == "__main__":
+    main()

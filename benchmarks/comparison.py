@@ -12,23 +12,11 @@ from pathlib import Path
 import numpy as np
 import vqcodec
 from PIL import Image, ImageDraw, ImageFont
+from vqcodec.compare import jpeg_file, largest_within
 from vqcodec.targets import psnr
 
 CROP_PX = 256
 MARGIN_PX = 22
-
-
-def at_most(image: Image.Image, kind: str, limit: int, **options: object) -> bytes:
-    """The file of the highest Pillow quality that is not larger than `limit` bytes, or the smallest there is."""
-    best: bytes | None = None
-    for quality in range(95, 0, -1):
-        buffer = io.BytesIO()
-        image.save(buffer, format=kind, quality=quality, **options)  # type: ignore[arg-type]
-        best = buffer.getvalue()
-        if len(best) <= limit:
-            break
-    assert best is not None
-    return best
 
 
 def main() -> None:
@@ -45,7 +33,7 @@ def main() -> None:
 
         image = Image.fromarray(getattr(skimage.data, options.image)())
     ours = vqcodec.encode(image, quality=options.quality)
-    jpeg = at_most(image, "JPEG", len(ours), optimize=True)
+    _, jpeg = largest_within(lambda quality: jpeg_file(image, quality), len(ours))
     shown = {
         "original": (image, None),
         "vqcodec": (vqcodec.decode(ours), len(ours)),

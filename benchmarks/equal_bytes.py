@@ -7,28 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+from vqcodec import compare
 from vqcodec.codec import Codec
+from vqcodec.divider import Shown
 from vqcodec.targets import TargetError, psnr
 
 from .codecs import ImageCodec
-from .divider import Shown
 
 CROP_PX = 512
-QUALITIES = (1, 95)  # of Pillow's codecs
 
 
 def largest_within(codec: ImageCodec, image: Image.Image, limit_bytes: int) -> bytes:
-    """The file of the highest whole quality that is not above `limit_bytes`, by bisection; the smallest file where all are."""
-    low, high = QUALITIES
-    best = codec.encode(image, low)
-    while low < high:
-        middle = (low + high + 1) // 2
-        data = codec.encode(image, middle)
-        if len(data) <= limit_bytes:
-            low, best = middle, data
-        else:
-            high = middle - 1
-    return best
+    """The file of the highest whole quality that is not above `limit_bytes`; the smallest file where all are."""
+    return compare.largest_within(lambda quality: codec.encode(image, quality), limit_bytes)[1]
 
 
 def ours_within(codec: Codec, image: Image.Image, limit_bytes: int) -> bytes:

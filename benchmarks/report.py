@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 from rich.progress import track
+from vqcodec import divider
 from vqcodec.codec import Codec
 from vqcodec.registry import ModelError
 
-from . import divider
 from .bd_rate import WINDOW_DB
 from .codecs import build
 from .equal_bytes import shown

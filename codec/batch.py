@@ -1,212 +1,230 @@
-"""Inputs one after another: where outputs go, messages, the progress bar, reading, and writing without a trace of what failed."""
+"""Many inputs: what they are, where their outputs go, what is skipped, and what is said of it all."""
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import sys
-import tempfile
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import click
 
-if TYPE_CHECKING:
-    from vqbitstream.limits import Limits
+from .console import Failed, explained, say
+from .files import output_path
+from .progress import Bar, Tally
+from .workers import Outcome, Task, Work, alone, spread
 
-BAR_AFTER_SECONDS = 2.0
-Job = tuple[str, str | None]  # input, output (None: the input with its suffix swapped)
-
-
-class Failed(Exception):
-    """A line for people, raised while one input is worked on."""
-
-
-def say(message: str) -> None:
-    click.echo(f"vqcodec: {' '.join(message.split())}", err=True)
-
-
-def stop_politely() -> None:
-    """Let SIGTERM and SIGHUP end the process the way Ctrl-C does: one line, and nothing left behind."""
-
-    def stop(number: int, _: object) -> None:
-        say("terminated")
-        raise SystemExit(128 + number)
-
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
-            number = getattr(signal, name)
-            if (
-                signal.getsignal(number) is signal.SIG_DFL
-            ):  # not where nohup, or a program around us, has said otherwise
-                signal.signal(number, stop)
+FILE_SUFFIX, PICTURE_SUFFIX = ".vqc", ".png"
+PICTURE_SUFFIXES = frozenset(  # taken from folders; an input that is named is tried whatever its suffix
+    {
+        ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg",
+        ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".tif", ".tiff", ".webp",
+    }
+)  # fmt: skip
 
 
-@contextmanager
-def explained(*names: str) -> Iterator[None]:
-    """What goes wrong with files or pictures becomes Failed, with one line; warnings become lines on stderr.
+class Job(NamedTuple):
+    """An input and its output (None: the input with its suffix swapped), or what is wrong with it before it was looked at."""
 
-    names: of the input and output at work; a line that starts with none of them gets the first in front.
-    """
-
-    def named(message: str) -> str:
-        return message if not names or message.startswith(names) else f"{names[0]}: {message}"
-
-    from vqbitstream.errors import VQCError
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            yield
-        except (VQCError, ValueError) as error:
-            raise Failed(named(str(error))) from None
-        except OSError as error:
-            raise Failed(f"{error.filename or (names or ['stdout'])[0]}: {error.strerror or error}") from None
-        except MemoryError:
-            raise Failed(named("not enough memory")) from None
-        except Exception as error:  # nobody should meet a traceback
-            raise Failed(named(f"unexpected {type(error).__name__}: {error}; please report this")) from None
-        finally:
-            for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
-                say(f"warning: {named(message)}")
+    source: str
+    target: str | None = None
+    problem: str | None = None
 
 
-def guard(work: Callable[[], None], *names: str) -> None:
-    """Run; what goes wrong is one line on stderr and exit code 1."""
-    try:
-        with explained(*names):
-            work()
-    except Failed as error:
-        say(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted")
-        sys.exit(130)
-
-
-class Bar:
-    """A progress bar on a terminal, for what takes longer than two seconds; nothing elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.begun, self.done = total, time.monotonic(), 0
-        self.shown: Any = None
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __call__(self, share: float) -> None:
-        """share: of the present input, 0..1."""
-        if (
-            self.shown is None
-            and sys.stderr is not None
-            and sys.stderr.isatty()
-            and time.monotonic() - self.begun > BAR_AFTER_SECONDS
-        ):
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self.shown = Progress(console=Console(stderr=True), transient=True)
-            self.shown.start()
-            self.task = self.shown.add_task("", total=self.total)
-        if self.shown is not None:
-            self.shown.update(self.task, completed=self.done + share)
-
-    def step(self) -> None:
-        self.done += 1
-        self(0.0)
-
-    def hide(self) -> None:
-        """Clear the line for a message; the next call shows the bar again."""
-        if self.shown is not None:
-            self.shown.stop()
-            self.shown = None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.hide()
-
-
-def plan(paths: Sequence[str], folder: Path | None, is_output: Callable[[str], bool]) -> list[Job]:
-    """Inputs and outputs. Raises click.UsageError."""
+def plan(paths: Sequence[str], folder: Path | None, suffix: str, *, recursive: bool = False) -> list[Job]:
+    """Inputs and outputs. suffix: of the outputs. recursive: folders stand for what is in them. Raises click.UsageError."""
     if folder is not None:
         if "-" in paths:
             raise click.UsageError("stdin has no name for a file in -o DIR; give INPUT OUTPUT instead")
-        return [(p, None) for p in paths]
+        jobs: list[Job] = []
+        for path in paths:
+            if recursive and Path(path).is_dir():
+                jobs += _walk(Path(path), folder, suffix)
+            else:
+                jobs.append(Job(path, _swapped(folder / Path(path).name, suffix) if Path(path).name else None))
+        return jobs
+    if recursive:
+        raise click.UsageError("-r needs -o DIR, a folder for the outputs")
     if len(paths) > 2:
         raise click.UsageError("several inputs need -o DIR")
-    if len(paths) == 2 and paths[1] != "-" and not is_output(paths[1]):
+    if len(paths) == 2 and paths[1] != "-" and not _is_output(paths[1], suffix):
         raise click.UsageError(f"{paths[1]} does not have an output's suffix; several inputs need -o DIR")
-    return [(paths[0], paths[1] if len(paths) == 2 else None)]
+    return [Job(paths[0], paths[1] if len(paths) == 2 else None)]
 
 
-def run(
-    jobs: list[Job],
-    folder: Path | None,
-    suffix: str,
-    force: bool,
-    verbose: bool,
-    work: Callable[[str, str, Bar], None],
-) -> None:
+def _is_output(path: str, suffix: str) -> bool:
+    given = Path(path).suffix.lower()
+    return given == FILE_SUFFIX if suffix == FILE_SUFFIX else given not in ("", FILE_SUFFIX)
+
+
+def _swapped(path: Path, suffix: str) -> str:
+    return str(path.with_suffix(suffix))
+
+
+def _walk(top: Path, folder: Path, suffix: str) -> Iterator[Job]:
+    """What a folder and those in it hold, in order; hidden files and folders are left out. The tree below `top` is kept."""
+    wanted = PICTURE_SUFFIXES if suffix == FILE_SUFFIX else {FILE_SUFFIX}
+    problems: list[Job] = []
+
+    def unreadable(error: OSError) -> None:
+        problems.append(Job(str(error.filename), problem=f"{error.filename}: {error.strerror}"))
+
+    left_alone = 0
+    for place, folders, names in os.walk(top, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            if Path(name).suffix.lower() in wanted:
+                source = Path(place, name)
+                yield Job(str(source), _swapped(folder / source.relative_to(top), suffix))
+            else:
+                left_alone += 1
+    yield from problems
+    if left_alone:
+        kind = "pictures" if suffix == FILE_SUFFIX else f"{FILE_SUFFIX} files"
+        say(f"{top}: {left_alone} files left alone that are no {kind} by their names")
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a batch is run. folder: of the outputs. suffix: theirs, where a job has no target. force: overwrite. workers: processes.
+    verb: what is done to an input, such as "encoded". as_json: a line of JSON on stdout for each input, and one with the sums."""
+
+    folder: Path | None
+    suffix: str
+    verb: str
+    force: bool = False
+    verbose: bool = False
+    workers: int = 1
+    as_json: bool = False
+
+
+def run(jobs: Sequence[Job], work: Work, manner: Manner) -> None:
     """Work on every input; a bad one is reported and the rest go on. Exits with 1 if there was one.
 
     With a folder, inputs whose outputs are there already are skipped (a batch that was killed goes on), unless `force`.
     """
-    failures, skipped = 0, 0
-    written: set[str] = set()
-    targets = [
-        str(folder / Path(source).with_suffix(suffix).name) if folder and Path(source).name else ""
-        for source, _ in jobs
-    ]
-    shared = {target for target in targets if target and targets.count(target) > 1}
-    made = folder is not None and not folder.exists()
-    inputs = {(stat.st_dev, stat.st_ino) for source, _ in jobs if (stat := _stat(source))}
     try:
-        with Bar(len(jobs)) as bar:
-            for source, target in jobs:
-                try:
-                    with explained(source, str(target or folder or source)):
-                        if folder is not None:
-                            folder.mkdir(parents=True, exist_ok=True)
-                            target = str(folder / Path(source).with_suffix(suffix).name)
-                        if target in shared:
-                            raise ValueError(f"{source}: its output {target} would be that of another input, too")
-                        if folder is not None and not force and _finished(str(target)) and source != target:
-                            skipped += 1
-                            bar.step()
-                            continue
-                        out = output_path(source, target, suffix, force)
-                        if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in inputs:
-                            raise ValueError(f"{source}: its output {out} is an input")
-                        begun = time.monotonic()
-                        try:
-                            work(source, out, bar)
-                        finally:
-                            bar.hide()
-                        written.add(out)
-                        if verbose:
-                            report(source, out, time.monotonic() - begun)
-                except Failed as error:
-                    failures += 1
-                    say(str(error))
-                bar.step()
+        tally = _Run(jobs, work, manner).all()
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
-    if made and folder is not None and not written and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-    if skipped:
-        say(f"{skipped} of {len(jobs)} inputs skipped: their outputs exist already; -f overwrites them")
-    if failures:
-        if len(jobs) > 1:
-            say(f"{failures} of {len(jobs)} inputs failed")
+    except Failed as error:
+        say(str(error))
         sys.exit(1)
+    if not jobs:
+        say("no inputs found")
+    if tally.skipped:
+        say(f"{tally.skipped} of {len(jobs)} inputs skipped: their outputs exist already; -f overwrites them")
+    if tally.failed and len(jobs) > 1:
+        say(f"{tally.failed} of {len(jobs)} inputs failed")
+    if tally.done and len(jobs) > 1:
+        say(tally.summary(manner.verb))
+    if manner.as_json:
+        click.echo(json.dumps({"summary": tally.facts()}))
+    if tally.failed:
+        sys.exit(1)
+
+
+class _Run:
+    """One run of a batch."""
+
+    def __init__(self, jobs: Sequence[Job], work: Work, manner: Manner) -> None:
+        self.jobs, self.work, self.manner = jobs, work, manner
+        self.tally = Tally(len(jobs))
+        self.bar = Bar(self.tally)
+        self.made: list[Path] = []  # folders, outer before inner
+        counts = Counter(job.target for job in jobs if manner.folder is not None)
+        self.shared = {target for target, count in counts.items() if target is not None and count > 1}
+        self.inputs = {(stat.st_dev, stat.st_ino) for job in jobs if (stat := _stat(job.source))}
+
+    def all(self) -> Tally:
+        several = self.manner.workers > 1 and len(self.jobs) > 1
+        how = (
+            partial(spread, count=self.manner.workers, tick=self.bar) if several else partial(alone, progress=self.bar)
+        )
+        try:
+            with self.bar, closing(how(self.work, self._tasks())) as outcomes:  # type: ignore[type-var]
+                for outcome in outcomes:
+                    self._record(outcome)
+        finally:
+            for folder in reversed(self.made):
+                with suppress(OSError):  # not empty
+                    folder.rmdir()
+        return self.tally
+
+    def _tasks(self) -> Iterator[Task]:
+        """What is to be done; what is not is recorded in passing."""
+        for job in self.jobs:
+            try:
+                with explained(job.source, str(job.target or self.manner.folder or job.source)):
+                    target = self._place(job)
+            except Failed as error:
+                self._record(Outcome(job.source, job.target, error=str(error)))
+                continue
+            if target is None:
+                self._record(Outcome(job.source, job.target))
+            else:
+                yield job.source, target
+
+    def _place(self, job: Job) -> str | None:
+        """Where the output goes, None where it is already. Raises ValueError, OSError, Failed."""
+        source, target, folder = job.source, job.target, self.manner.folder
+        if job.problem:
+            raise Failed(job.problem)
+        if target in self.shared:
+            raise ValueError(f"{source}: its output {target} would be that of another input, too")
+        if folder is not None and target is not None:
+            if not self.manner.force and source != target and _finished(target):
+                return None
+            self._make(Path(target).parent)
+        out = output_path(source, target, self.manner.suffix, self.manner.force)
+        if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in self.inputs:
+            raise ValueError(f"{source}: its output {out} is an input")
+        return out
+
+    def _make(self, folder: Path) -> None:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.made += reversed(missing)
+
+    def _record(self, outcome: Outcome) -> None:
+        self.tally.add(outcome)
+        lines = [f"warning: {warning}" for warning in outcome.warnings]
+        lines += [outcome.error] if outcome.error else []
+        if lines or (self.manner.verbose and outcome.coded):
+            self.bar.hide()
+        for line in lines:
+            say(line)
+        if self.manner.verbose and outcome.coded:
+            _report(outcome)
+        if self.manner.as_json:
+            click.echo(json.dumps(_facts(outcome)))
+        self.bar()
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    """An outcome for a report in JSON."""
+    facts: dict[str, object] = {"input": outcome.source, "output": outcome.target, "status": outcome.status}
+    if outcome.coded:
+        facts |= asdict(outcome.coded) | {"seconds": round(outcome.seconds, 3)}
+    if outcome.error:
+        facts["error"] = outcome.error
+    if outcome.warnings:
+        facts["warnings"] = outcome.warnings
+    return facts
+
+
+def _report(outcome: Outcome) -> None:
+    assert outcome.coded is not None
+    sizes = (outcome.source, outcome.coded.input_bytes), (outcome.target, outcome.coded.output_bytes)
+    source, target = (f"{name} ({count} bytes)" if name != "-" else name for name, count in sizes)
+    click.echo(f"{source} -> {target}, {outcome.seconds:.2f} s", err=True)
 
 
 def _finished(target: str) -> bool:
@@ -219,109 +237,3 @@ def _stat(path: str) -> os.stat_result | None:
         return None if path == "-" else Path(path).stat()
     except (OSError, ValueError):
         return None
-
-
-def report(source: str, target: str, seconds: float) -> None:
-    sizes = [f"{p} ({Path(p).stat().st_size} bytes)" if p != "-" else p for p in (source, target)]
-    click.echo(f"{sizes[0]} -> {sizes[1]}, {seconds:.2f} s", err=True)
-
-
-def output_path(source: str, target: str | None, suffix: str, force: bool) -> str:
-    """Where to write: the target, or the source with its suffix swapped. Raises ValueError."""
-    if target is None:
-        if source == "-":
-            return "-"
-        if not Path(source).name:
-            raise ValueError(f"{source}: is a folder")
-        target = str(Path(source).with_suffix(suffix))
-    if target == "-":
-        return target
-    path = Path(target)
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent}: no such folder")
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError(f"{target}: is no ordinary file; write to stdout with - instead")
-    if source != "-" and path.exists() and Path(source).exists() and path.samefile(source):
-        raise ValueError(f"{target}: output and input are the same file")
-    if path.is_dir():
-        raise ValueError(f"{target}: is a folder")
-    if path.exists() and not force:
-        raise ValueError(f"{target}: exists already; -f overwrites it")
-    return target
-
-
-def write(target: str, fill: Callable[[IO[bytes]], object], force: bool) -> None:
-    """Write through a temporary file beside the target, so that a half-written file never bears its name.
-
-    Without `force`, a file that has appeared there meanwhile is an error, and stays.
-    """
-    if target == "-":
-        from io import BytesIO
-
-        if sys.stdout is None:
-            raise ValueError("stdout is closed")
-        if sys.stdout.isatty():
-            raise ValueError("stdout is a terminal; send it to a file or a pipe")
-        buffer = BytesIO()
-        fill(buffer)
-        try:
-            sys.stdout.buffer.write(buffer.getbuffer())
-            sys.stdout.buffer.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at its exit
-            raise OSError(error.errno, error.strerror, "stdout") from None
-        return
-    try:
-        path = Path(target).resolve()  # a link stays a link: what it points to is replaced
-        handle, name = tempfile.mkstemp(prefix=".vqc-", dir=path.parent)
-    except RuntimeError:
-        raise ValueError(f"{target}: is a loop of links") from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, target) from None
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())  # the bytes before the name: a power cut leaves the old file or the new one
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
-        if force:
-            Path(name).replace(path)
-        else:
-            _publish(name, path)
-    except FileExistsError:
-        raise ValueError(f"{target}: exists already; -f overwrites it") from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), target) from None
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _publish(name: str, path: Path) -> None:
-    """Give a file its name unless another has it. Raises FileExistsError."""
-    try:
-        os.link(name, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError from None
-        Path(name).replace(path)
-
-
-def read(source: str, limits: Limits) -> bytes:
-    """The whole of a file or of stdin, up to the limit of a file's bytes. Raises a VQCError."""
-    import vqbitstream
-
-    if source != "-":
-        return vqbitstream.read_bytes(source, limits)
-    data = _stdin().read(limits.max_file_bytes + 1)
-    limits.check_file(len(data))
-    return data
-
-
-def _stdin() -> IO[bytes]:
-    if sys.stdin is None:
-        raise ValueError("stdin is closed")
-    return sys.stdin.buffer

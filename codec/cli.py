@@ -9,12 +9,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from vqcodec.batch import Bar, guard, plan, read, run, say, stop_politely, write
+from vqcodec.batch import FILE_SUFFIX, PICTURE_SUFFIX, Manner, plan, run
+from vqcodec.console import guard, say, stop_politely
+from vqcodec.files import read
 
-FILE_SUFFIX, PICTURE_SUFFIX = ".vqc", ".png"
+if TYPE_CHECKING:
+    from .tasks import Settings
+    from .workers import Work
 
 
 class _Program(click.Group):
@@ -80,8 +84,23 @@ class _Finite(click.FloatRange):
 def _shared(command: Callable[..., None]) -> Callable[..., None]:
     """Options of both encode and decode."""
     for option in (
+        click.option(
+            "--json", "as_json", is_flag=True, help="Report on stdout: a line of JSON per input, then the sums."
+        ),
         click.option("-v", "--verbose", is_flag=True, help="Say what was written."),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default."),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default, one with --jobs."),
+        click.option(
+            "-j",
+            "--jobs",
+            "workers",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Worker processes; each loads the model once.",
+        ),
+        click.option(
+            "-r", "--recursive", is_flag=True, help="Take the pictures of folders, too; needs -o, keeps the tree."
+        ),
         click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 128000000]"),
         click.option("-f", "--force", is_flag=True, help="Overwrite outputs."),
         click.option(
@@ -96,15 +115,19 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _settings(threads: int | None, max_pixels: int | None) -> Any:
-    """Set the number of threads; the limits."""
-    from vqbitstream.limits import Limits
+def _start(
+    verb: str, suffix: str, make: Callable[[Settings], Work], paths: tuple[str, ...], shared: dict[str, Any]
+) -> None:
+    """Plan and run a batch. suffix: of the outputs. make: the work. shared: the values of `_shared`."""
+    from .tasks import Settings
 
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-    return Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+    folder, force, workers, as_json = (shared[name] for name in ("folder", "force", "workers", "as_json"))
+    jobs = plan(paths, folder, suffix, recursive=shared["recursive"])
+    if as_json and any("-" in (job.target, job.source if job.target is None else "") for job in jobs):
+        raise click.UsageError("stdout cannot take both the output and --json")
+    threads = shared["threads"] or (1 if min(workers, len(jobs)) > 1 else None)
+    work = make(Settings(threads, shared["max_pixels"], force))
+    run(jobs, work, Manner(folder, suffix, verb, force, shared["verbose"], workers, as_json))
 
 
 @main.command()
@@ -137,37 +160,21 @@ def encode(
     model: str,
     strip: bool,
     no_verify: bool,
-    folder: Path | None,
-    force: bool,
-    max_pixels: int | None,
-    threads: int | None,
-    verbose: bool,
+    **shared: Any,
 ) -> None:
     """Encode pictures: photo.png -> photo.vqc.
 
-    INPUT [OUTPUT], or many inputs with -o DIR. `-` is stdin or stdout.
+    INPUT [OUTPUT], or many inputs with -o DIR, or folders with -r, too. `-` is stdin or stdout.
     """
     if sum(t is not None for t in (target_size, target_bpp, target_psnr)) > 1:
         raise click.UsageError("give one of --target-size, --target-bpp and --target-psnr")
-    jobs = plan(paths, folder, lambda path: Path(path).suffix.lower() == FILE_SUFFIX)
-    loaded: list[Any] = []
+    from .tasks import Encoding
 
-    def work(source: str, out: str, bar: Bar) -> None:
-        from io import BytesIO
-
-        from . import api
-
-        limits = _settings(threads, max_pixels)
-        picture = BytesIO(read(source, limits)) if source == "-" else source
-        if not loaded:
-            loaded.append(api.load_model(model))
-        data = loaded[0].encode(
-            picture, quality=quality, effort=effort, target_bytes=target_size, target_bpp=target_bpp,
-            target_psnr=target_psnr, strip=strip, verify=not no_verify, limits=limits, progress=bar,
-        )  # fmt: skip
-        write(out, lambda file: file.write(data), force)
-
-    run(jobs, folder, FILE_SUFFIX, force, verbose, work)
+    options = {
+        "quality": quality, "effort": effort, "target_bytes": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr,
+        "strip": strip, "verify": not no_verify,
+    }  # fmt: skip
+    _start("encoded", FILE_SUFFIX, lambda settings: Encoding(model, options, settings), paths, shared)
 
 
 @main.command()
@@ -183,35 +190,44 @@ def decode(
     crop: tuple[int, int, int, int] | None,
     allow_partial: bool,
     model: str | None,
-    folder: Path | None,
-    force: bool,
-    max_pixels: int | None,
-    threads: int | None,
-    verbose: bool,
+    **shared: Any,
 ) -> None:
     """Decode files: photo.vqc -> photo.png.
 
-    INPUT [OUTPUT], or many inputs with -o DIR. The output's suffix chooses its format; `-` is stdin, or PNG on stdout.
+    INPUT [OUTPUT], or many inputs with -o DIR, or folders with -r, too. The output's suffix chooses its format; `-` is stdin, or
+    PNG on stdout.
     """
-    jobs = plan(paths, folder, lambda path: Path(path).suffix.lower() not in ("", FILE_SUFFIX))
+    from .tasks import Decoding
 
-    def work(source: str, out: str, bar: Bar) -> None:
-        import vqbitstream
+    options = {"layers": layers, "region": crop, "allow_partial": allow_partial}
+    _start("decoded", PICTURE_SUFFIX, lambda settings: Decoding(model, options, settings), paths, shared)
 
-        from . import api, registry
-        from .image import check_suffix, write_picture
 
-        suffix = PICTURE_SUFFIX if out == "-" else Path(out).suffix.lower()
-        check_suffix(suffix)
-        limits = _settings(threads, max_pixels)
-        raw = read(source, limits)
-        name = model or registry.find_id(vqbitstream.unpack_header(raw, limits).model_id)
-        image = api.load_model(name).decode(
-            raw, layers=layers, region=crop, allow_partial=allow_partial, limits=limits, progress=bar
-        )
-        write(out, lambda file: write_picture(image, file, suffix), force)
+@main.command()
+@click.argument("source", metavar="IMAGE")
+@click.option("-o", "--output", type=click.Path(), help="A page (.html) or a picture (.png) to look at.")
+@click.option("-q", "--quality", type=_Finite(1, 100), default=50, show_default=True, help="Of our file.")
+@click.option("-e", "--effort", type=click.IntRange(1, 9), default=5, show_default=True, help="1 fast .. 9 smallest.")
+@click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 128000000]")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+def compare(source: str, output: str | None, threads: int | None, max_pixels: int | None, **options: Any) -> None:
+    """Compare with JPEG at the same bytes: figures, and with -o a page or a picture.
 
-    run(jobs, folder, PICTURE_SUFFIX, force, verbose, work)
+    JPEG's quality is the highest whose file is not larger than ours. `-` is stdin.
+    """
+    if output is not None and Path(output).suffix.lower() not in (".html", ".png"):
+        raise click.UsageError(f"{output} is neither .html nor .png")
+
+    def work() -> None:
+        from .tasks import Settings, compare_files
+
+        settings = Settings(threads, max_pixels, options.pop("force"))
+        for line in compare_files(source, output, settings, **options):
+            click.echo(line)
+
+    guard(work, source, output or source)
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -18,7 +18,7 @@ from PIL import Image
 from vqbitstream import Contents, Header, Limits, Tile
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.entropy import FrequencyTables
-from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError
+from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
 from vqbitstream.header import PATCH_PX, SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_LOG2_OFFSET, TILE
 
 from . import registry, targets
@@ -174,6 +174,18 @@ class Codec:
             raw, layers=layers, region=region, allow_partial=allow_partial, limits=limits, progress=progress
         )
         return from_planes(planes)
+
+    def encode_batch(self, images: Iterable[Picture], **options: Any) -> list[bytes | VQCError]:
+        """Pictures -> for each the bytes that `encode` makes of it, or the VQCError that it raises; options: its keywords.
+
+        The pictures are coded one by one, on purpose: their networks' results would not be those of `encode` to the last bit if
+        pictures of one size shared a call (docs/batches.md). Raises ValueError for an option out of range.
+        """
+        return [_result(self.encode, image, options) for image in images]
+
+    def decode_batch(self, files: Iterable[bytes | str | Path], **options: Any) -> list[Image.Image | VQCError]:
+        """Files -> for each the picture that `decode` makes of it, or the VQCError that it raises; options: its keywords."""
+        return [_result(self.decode, file, options) for file in files]
 
     def encode_pixels(
         self,
@@ -362,6 +374,14 @@ class Codec:
                 positions = 0.5
             prior += macs * positions / area
         return {"linear synthesis": linear, "synthesis correction": correction, "prior": prior}
+
+
+def _result(method: Callable[..., R], given: Any, options: dict[str, Any]) -> R | VQCError:
+    """What a method makes of a picture or a file, or the VQCError that it raises."""
+    try:
+        return method(given, **options)
+    except VQCError as error:
+        return error
 
 
 def _log2_step(step_code: int) -> float:

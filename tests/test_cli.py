@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from support import FIXTURES, TINY, picture
-from vqcodec import batch
+from vqcodec import files
 from vqcodec.cli import main
 
 
@@ -203,9 +203,9 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(photo: Path, tmp_path:
         target.write_bytes(b"precious")
 
     with pytest.raises(ValueError, match="exists already"):
-        batch.write(str(target), fill, force=False)
+        files.write(str(target), fill, force=False)
     assert target.read_bytes() == b"precious"
-    batch.write(str(target), fill, force=True)
+    files.write(str(target), fill, force=True)
     assert target.read_bytes() == b"ours"
     assert sorted(tmp_path.iterdir()) == [target, photo]
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import TINY, picture
+from vqcodec import divider
 
-from benchmarks import divider, equal_bytes, report
+from benchmarks import equal_bytes, report
 from benchmarks.codecs import build
 from benchmarks.metrics import METRICS
 

@@ -10,13 +10,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
+from importlib.resources import files
 
 from PIL import Image
 
-_HERE = Path(__file__).parent
-STYLE = (_HERE / "divider.css").read_text()
-SCRIPT = (_HERE / "divider.js").read_text()
+STATIC = files("vqcodec") / "static"
+STYLE = (STATIC / "divider.css").read_text()
+SCRIPT = (STATIC / "divider.js").read_text()
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ def figure(title: str, pictures: Sequence[Shown], left: int = 0, right: int = 1)
         width, height = shown.image.size
         lines.append(
             f'<img width="{width}" height="{height}" alt="{escape(f"{title}: {shown.name}, {shown.note}")}" '
-            f'data-name="{escape(shown.name)}" data-note="{escape(shown.note)}" src="{_address(shown.image)}">'
+            f'data-name="{escape(shown.name)}" data-note="{escape(shown.note)}" src="{address(shown.image)}">'
         )
     return "\n".join([*lines, "</figure>"])
 
 
-def _address(image: Image.Image) -> str:
-    """Lossless, inside the page."""
+def address(image: Image.Image) -> str:
+    """A picture inside the page, lossless: the value of `src`."""
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", lossless=True, quality=80, method=4)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,79 @@
+"""What people read: a line for each message on stderr, exit codes in place of tracebacks, and signals that end politely."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+
+class Failed(Exception):
+    """A line for people, raised while one input is worked on."""
+
+
+def say(message: str) -> None:
+    click.echo(f"vqcodec: {' '.join(message.split())}", err=True)
+
+
+def stop_politely(*, quietly: bool = False) -> None:
+    """Let SIGTERM and SIGHUP end the process the way Ctrl-C does: one line (none, with `quietly`), and nothing left behind."""
+
+    def stop(number: int, _: object) -> None:
+        if not quietly:
+            say("terminated")
+        raise SystemExit(128 + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            number = getattr(signal, name)
+            if (
+                signal.getsignal(number) is signal.SIG_DFL
+            ):  # not where nohup, or a program around us, has said otherwise
+                signal.signal(number, stop)
+
+
+@contextmanager
+def explained(*names: str, warn: Callable[[str], object] = lambda line: say(f"warning: {line}")) -> Iterator[None]:
+    """What goes wrong with files or pictures becomes Failed, with one line; warnings go to `warn`, a line each.
+
+    names: of the input and output at work; a line that starts with none of them gets the first in front.
+    """
+
+    def named(message: str) -> str:
+        return message if not names or message.startswith(names) else f"{names[0]}: {message}"
+
+    from vqbitstream.errors import VQCError
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        except (VQCError, ValueError) as error:
+            raise Failed(named(str(error))) from None
+        except OSError as error:
+            raise Failed(f"{error.filename or (names or ['stdout'])[0]}: {error.strerror or error}") from None
+        except MemoryError:
+            raise Failed(named("not enough memory")) from None
+        except Exception as error:  # nobody should meet a traceback
+            raise Failed(named(f"unexpected {type(error).__name__}: {error}; please report this")) from None
+        finally:
+            for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+                warn(named(message))
+
+
+def guard(work: Callable[[], None], *names: str) -> None:
+    """Run; what goes wrong is one line on stderr and exit code 1."""
+    try:
+        with explained(*names):
+            work()
+    except Failed as error:
+        say(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)

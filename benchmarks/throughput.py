@@ -188,7 +188,7 @@ def main() -> None:
     options.out.write_text(json.dumps(result, indent=1))
     show(result, console)
     note = f" (others used {busy_percent:.0f} % of a processor)" if options.anyway else ""
-    console.print(f"written: {options.out}{note}")
+    console.print(f"written: {options.out}{note}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,7 +141,11 @@ class _Run:
         self.made: list[Path] = []  # folders, outer before inner
         counts = Counter(job.target for job in jobs if manner.folder is not None)
         self.shared = {target for target, count in counts.items() if target is not None and count > 1}
-        self.inputs = {(stat.st_dev, stat.st_ino) for job in jobs if (stat := _stat(job.source))}
+
+    @cached_property
+    def inputs(self) -> set[tuple[int, int]]:
+        """The files that are inputs, by device and inode. Looked up only once an output is there: it takes long for a million."""
+        return {(stat.st_dev, stat.st_ino) for job in self.jobs if (stat := _stat(job.source))}
 
     def all(self) -> Tally:
         several = self.manner.workers > 1 and len(self.jobs) > 1
@@ -149,7 +153,7 @@ class _Run:
             partial(spread, count=self.manner.workers, tick=self.bar) if several else partial(alone, progress=self.bar)
         )
         try:
-            with self.bar, closing(how(self.work, self._tasks())) as outcomes:  # type: ignore[type-var]
+            with self.bar, closing(how(self.work, self._tasks())) as outcomes:
                 for outcome in outcomes:
                     self._record(outcome)
         finally:

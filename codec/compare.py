@@ -189,11 +189,12 @@ def sheet(comparison: Comparison, title: str) -> Image.Image:
 
 
 def _fitted(image: Image.Image, width: int) -> Image.Image:
-    """As wide as the column: reduced smoothly, or enlarged in whole steps."""
-    if image.width <= width:
-        times = max(width // image.width, 1)
-        return image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
-    return image.resize((width, max(round(image.height * width / image.width), 1)), Image.Resampling.LANCZOS)
+    """To the width, or to twice that height: reduced smoothly, or enlarged in whole steps."""
+    scale = min(width / image.width, 2 * width / image.height)
+    if scale >= 1:
+        return image.resize((int(scale) * image.width, int(scale) * image.height), Image.Resampling.NEAREST)
+    size = max(round(scale * image.width), 1), max(round(scale * image.height), 1)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -23,11 +23,15 @@ class Tally:
         self.input_bytes = self.output_bytes = self.pixels = 0
 
     def add(self, outcome: Outcome) -> None:
-        setattr(self, outcome.status, getattr(self, outcome.status) + 1)
         if outcome.coded:
+            self.done += 1
             self.input_bytes += outcome.coded.input_bytes
             self.output_bytes += outcome.coded.output_bytes
             self.pixels += outcome.coded.width * outcome.coded.height
+        elif outcome.error:
+            self.failed += 1
+        else:
+            self.skipped += 1
 
     @property
     def finished(self) -> int:

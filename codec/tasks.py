@@ -57,10 +57,10 @@ class Encoding:
         limits = self.settings.limits()
         given = read(source, limits) if source == "-" else None
         picture = source if given is None else BytesIO(given)
+        size = Path(source).stat().st_size if given is None else len(given)
         data = api.load_model(self.model).encode(picture, limits=limits, progress=progress, **self.options)
         header = vqbitstream.unpack_header(data, limits)
         write(target, lambda file: file.write(data), self.settings.force)
-        size = Path(source).stat().st_size if given is None else len(given)
         return Coded(header.width, header.height, size, len(data))
 
 

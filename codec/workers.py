@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -61,6 +61,9 @@ class Outcome:
         return "done" if self.coded else "failed" if self.error else "skipped"
 
 
+Outcomes = Generator[Outcome, None, None]
+
+
 def attempt(work: Work, task: Task, progress: Progress) -> Outcome:
     """Do one task. Nothing that is wrong with its files is raised."""
     source, target = task
@@ -75,13 +78,14 @@ def attempt(work: Work, task: Task, progress: Progress) -> Outcome:
     return Outcome(source, target, coded, problem, tuple(warnings), time.monotonic() - begun)
 
 
-def alone(work: Work, tasks: Iterable[Task], progress: Progress) -> Iterator[Outcome]:
+def alone(work: Work, tasks: Iterable[Task], progress: Progress) -> Outcomes:
     """Do the tasks in this process."""
-    return (attempt(work, task, progress) for task in tasks)
+    for task in tasks:
+        yield attempt(work, task, progress)
 
 
-def spread(work: Work, tasks: Iterable[Task], count: int, tick: Callable[[], object]) -> Iterator[Outcome]:
-    """Do the tasks in `count` processes; outcomes come as they are ready. Closing the iterator ends the processes.
+def spread(work: Work, tasks: Iterable[Task], count: int, tick: Callable[[], object]) -> Outcomes:
+    """Do the tasks in `count` processes; outcomes come as they are ready. Closing the generator ends the processes.
 
     tick is called now and then. Raises Failed where workers cannot be started.
     """

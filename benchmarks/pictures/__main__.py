@@ -38,10 +38,11 @@ def main() -> None:
         drawn = pages(fonts, words(held_out), 40 if options.count is None else options.count, options.seed)
     else:
         drawn = glyphs(fonts, options.count, options.seed)
-    number = 0
-    for number, (name, image) in enumerate(drawn, 1):
+    written = 0
+    for name, image in drawn:
         image.save(options.out / f"{name}.png")
-    print(f"{number} pictures in {options.out}, {len(fonts)} font files")
+        written += 1
+    print(f"{written} pictures in {options.out}, {len(fonts)} font files")
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ def load_model(name: str | Path = "default", *, device: str = "cpu") -> Codec:
     """
     if name == "default" and registry.manifest():
         name = registry.manifest()[0].name
-    path, _ = registry.find(name)
-    own = path == Path(name)
+    path, shipped = registry.find(name)
+    own = shipped is None
     modified_ns = path.stat().st_mtime_ns if own and path.exists() else 0
     return _cached(str(path.resolve()) if own else str(name), device, modified_ns)
 

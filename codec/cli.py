@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from vqcodec.batch import FILE_SUFFIX, PICTURE_SUFFIX, Manner, plan, run
+from vqcodec.cli_generate import interpolate, sample
 from vqcodec.console import guard, say, stop_politely
 from vqcodec.files import read
 
@@ -260,22 +261,63 @@ def info(source: str, as_json: bool) -> None:
     guard(work, source)
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def models(as_json: bool) -> None:
-    """List the installed models; the first is the default."""
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """List the installed models; the first is the default. Yours are in $VQCODEC_MODELS or the platform's data folder."""
+    if context.invoked_subcommand is not None:
+        return
 
     def work() -> None:
         from . import registry
 
-        entries = registry.manifest()
+        entries, own = registry.manifest(), registry.user_models()
         if as_json:
-            click.echo(json.dumps([asdict(e) | {"bytes": e.file_bytes} for e in entries]))
+            listed = [asdict(e) | {"bytes": e.file_bytes} for e in entries]
+            listed += [
+                {"name": m.name, "file": str(m.path), "model_id": m.model_id, "bytes": m.path.stat().st_size}
+                for m in own
+            ]
+            click.echo(json.dumps(listed))
             return
         for entry in entries:
             click.echo(
                 f"{entry.name}: {entry.model_id}, {entry.license}, {entry.file_bytes / 1e6:.1f} MB, SHA-256 {entry.sha256}"
             )
+        for model in own:
+            click.echo(f"{model.name}: {model.model_id}, yours, {model.path.stat().st_size / 1e6:.1f} MB, {model.path}")
+
+    guard(work)
+
+
+@models.command("add")
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--name", help="What to call it; by default the file's name.")
+def models_add(source: Path, name: str | None) -> None:
+    """Add a weights file to your models, so that its files open and `-m NAME` finds it."""
+
+    def work() -> None:
+        from . import registry
+        from .codec import Codec
+
+        Codec(source)  # proves that it is sound
+        added = registry.add(source, name or re.sub(r"-[0-9a-f]{16}$", "", source.stem))
+        click.echo(f"{added.name}: {added.model_id}, {added.path}")
+
+    guard(work)
+
+
+@models.command("remove")
+@click.argument("name")
+def models_remove(name: str) -> None:
+    """Delete one of your models. Files made with it open again once it is added again."""
+
+    def work() -> None:
+        from . import registry
+
+        removed = registry.remove(name)
+        click.echo(f"removed {removed.name} ({removed.model_id})")
 
     guard(work)
 
@@ -297,20 +339,27 @@ def completion(shell: str) -> None:
     "--minutes", type=click.FloatRange(min=0), help="How long to train; with --resume, a new plan of that length."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/model"), show_default=True, help="Folder of the run."
+    "--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME, runs/model without a name]"
+)
+@click.option("--from", "start", metavar="MODEL", help="Fine-tune this model (a name or a weights file).")
+@click.option("--name", help="Register the result among your models, for `-m NAME`.")
+@click.option(
+    "--bottleneck",
+    type=click.Choice(["vq", "gaussian"]),
+    default="vq",
+    show_default=True,
+    help="gaussian: a VAE bottleneck inside the model of --from, for interpolation and sampling.",
 )
 @click.option("--resume", type=click.Path(path_type=Path), help="A checkpoint to go on from.")
 @click.option(
     "--phase", "phases", multiple=True, type=click.Choice(["prior", "joint", "vector"]), help="Only these phases."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Crops per step.")
+@click.option("--batch", type=click.IntRange(1), help="Crops per step, on each rank.  [default: 8 of 192 pixels]")
 @click.option(
     "--crop",
     type=click.IntRange(64),
-    default=192,
-    show_default=True,
-    help="Side of a crop in pixels, a multiple of 16.",
+    help="Side of a crop in pixels, a multiple of 64.  [default: 192, less where most pictures are smaller]",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
 @click.option("--validate", type=click.Path(path_type=Path), help="Pictures to measure at the end.")
@@ -319,7 +368,8 @@ def train(data: tuple[Path, ...], validate: Path | None, **options: Any) -> None
     """Train a model on pictures: files, folders and tar shards.
 
     Writes checkpoint.safetensors and log.jsonl into the run's folder, at the end model.safetensors, which
-    `vqcodec encode -m` takes. Ctrl-C saves; --resume goes on.
+    `vqcodec encode -m` takes. Ctrl-C saves; --resume goes on. For one kind of picture: --from default --name mine.
+    On many GPUs or machines: torchrun --nproc-per-node N -m vqcodec.cli train ...
     """
 
     def work() -> None:
@@ -328,6 +378,10 @@ def train(data: tuple[Path, ...], validate: Path | None, **options: Any) -> None
         train_model(list(data), RunOptions(**options), validate, lambda line: click.echo(line, err=True))
 
     guard(work)
+
+
+main.add_command(sample)
+main.add_command(interpolate)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from vqbitstream.header import PATCH_PX, SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_L
 
 from . import registry, targets
 from .blocks import Latent, Transforms
+from .bottleneck import GaussianBottleneck
 from .closed_loop import ClosedLoop
 from .image import Picture, Pixels, Planes, from_planes, to_planes
 from .latent_coder import LatentCoder, latent_shape
@@ -94,6 +95,7 @@ class Codec:
             self.synthesis = self._module(Synthesis(self.config), "synthesis.", tensors)
             self.transforms = Transforms(self.analysis, self.side_analysis, self.synthesis, self.device)
             self.tables = FrequencyTables(tensors["quantizer.counts"])
+            self.bottleneck = self._bottleneck(tensors)
             parts = {k.removeprefix("prior."): v for k, v in tensors.items() if k.startswith("prior.")}
             self.prior = Prior(parts, self.config.groups, backend)
             self.latent_coder = LatentCoder(self.prior, Quantizer(tensors["quantizer.codebooks"], self.tables.bits))
@@ -107,6 +109,15 @@ class Codec:
 
     def __reduce__(self) -> Any:
         return _make, (self.name, str(self.device), self.backend)
+
+    def _bottleneck(self, tensors: registry.Arrays) -> GaussianBottleneck | None:
+        """The VAE inside the model, if it has one."""
+        state = {
+            k.removeprefix("bottleneck."): torch.from_numpy(v.astype(np.float32))
+            for k, v in tensors.items()
+            if k.startswith("bottleneck.")
+        }
+        return GaussianBottleneck.from_tensors(state).to(self.device).eval().requires_grad_(False) if state else None
 
     def _module(self, module: torch.nn.Module, prefix: str, tensors: registry.Arrays) -> Any:
         state = {

@@ -1,14 +1,17 @@
 """Which weights there are, and loading them: a manifest, SHA-256, safetensors. Nothing is unpickled.
 
 A model is named by its id, the first 8 bytes of the SHA-256 of its *decoder's* tensors in a canonical order, so a better
-encoder leaves every file readable. Tensors of a weights file: `analysis.*`, `side_analysis.*` and `encoder.*` (encoder only);
-`synthesis.*`, `prior.*`, `quantizer.*` (decoder).
+encoder leaves every file readable. Tensors of a weights file: `analysis.*`, `side_analysis.*`, `encoder.*` and perhaps
+`bottleneck.*` (encoder only); `synthesis.*`, `prior.*`, `quantizer.*` (decoder).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +24,7 @@ import numpy.typing as npt
 from vqbitstream.errors import UnsupportedError, VQCError
 
 Arrays = dict[str, npt.NDArray[Any]]
-ENCODER_PREFIXES = ("analysis.", "side_analysis.", "encoder.")
+ENCODER_PREFIXES = ("analysis.", "side_analysis.", "encoder.", "bottleneck.")
 DECODER_SIZES = (
     "groups", "side_channels", "side_up", "state", "reduce", "hidden", "synthesis_width", "synthesis_blocks",
 )  # fmt: skip
@@ -98,23 +101,93 @@ def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
         raise ModelError(f"{path}: not a readable weights file ({error})") from None
 
 
+@dataclass(frozen=True)
+class UserModel:
+    """A model that the user trained or added: name, id (hex), file NAME-ID.safetensors in the user's folder."""
+
+    name: str
+    model_id: str
+    path: Path
+
+
+def user_folder() -> Path:
+    """Where the user's models are: $VQCODEC_MODELS, or the platform's folder for application data."""
+    given = os.environ.get("VQCODEC_MODELS")
+    if given:
+        return Path(given)
+    from platformdirs import user_data_path
+
+    return user_data_path("vqcodec", appauthor=False) / "models"
+
+
+def user_models() -> list[UserModel]:
+    """By name."""
+    found = []
+    for path in sorted(user_folder().glob("*.safetensors")):
+        match = re.fullmatch(r"(.+)-([0-9a-f]{16})", path.stem)
+        if match:
+            found.append(UserModel(match[1], match[2], path))
+    return found
+
+
+def check_new_name(name: str) -> None:
+    """Raises ModelError unless a model may be called so, and none is."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.endswith(".safetensors"):
+        raise ModelError(f"{name!r} is no name for a model: letters, digits, dots, dashes and underscores")
+    if name in {"default", *(e.name for e in manifest()), *(m.name for m in user_models())}:
+        raise ModelError(f"there is a model named {name!r} already, which files may need; choose another name")
+
+
+def add(source: Path, name: str) -> UserModel:
+    """Copy a weights file into the user's folder, under a name that no other model has. Raises ModelError."""
+    identity = model_id(*read_weights(source)).hex()
+    check_new_name(name)
+    folder = user_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{identity}.safetensors"
+    temporary = path.with_suffix(".tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(path)
+    return UserModel(name, identity, path)
+
+
+def remove(name: str) -> UserModel:
+    """Delete a model of the user's: files made with it cannot be read until it is added again. Raises ModelError."""
+    own = user_models()
+    for model in own:
+        if model.name == name:
+            model.path.unlink()
+            return model
+    raise ModelError(f"no model of yours is named {name!r}; there are: {', '.join(m.name for m in own) or 'none'}")
+
+
 def find(name: str | Path) -> tuple[Path, str | None]:
     """Path and expected SHA-256 (None for a file of the user's) of a model by name or path. Raises ModelError."""
     for number, entry in enumerate(manifest()):
         if name == entry.name or (name == "default" and number == 0):
             return entry.path, entry.sha256
+    for own in user_models():
+        if name == own.name:
+            return own.path, None
     path = Path(name)
     if path.suffix == ".safetensors" or path.exists():
         return path, None
-    raise ModelError(f"no model named {name!r}; there are: {', '.join(e.name for e in manifest())}")
+    names = [*(e.name for e in manifest()), *(m.name for m in user_models())]
+    raise ModelError(f"no model named {name!r}; there are: {', '.join(names)}")
 
 
 def find_id(wanted: bytes) -> str:
-    """Name of the shipped model with this id. Raises UnsupportedError."""
-    for entry in manifest():
+    """Name of the model with this id, shipped or the user's. Raises UnsupportedError."""
+    named = wanted.hex()
+    known: list[ModelEntry | UserModel] = [*manifest(), *user_models()]
+    for entry in known:
         if entry.model_id == wanted.hex():
-            return entry.name
-    raise UnsupportedError(f"the file needs model {wanted.hex()}, which is not installed")
+            if entry.path.exists():
+                return entry.name
+            named = f"{named} ({entry.name})"
+    raise UnsupportedError(
+        f"the file needs model {named}, which is not installed; add its weights with: vqcodec models add FILE"
+    )
 
 
 def load(name: str | Path) -> tuple[Arrays, dict[str, Any]]:

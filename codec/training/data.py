@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
-MIN_SIDE_PX = 96
+MIN_SIDE_PX = 64
 
 
 class DataError(ValueError):
@@ -53,7 +53,7 @@ def _decode(item: tuple[str, bytes]) -> Tensor | None:
 def load_pictures(sources: Sequence[Path | str], device: str = "cpu") -> list[Tensor]:
     """Every picture of the given files, folders and tar shards: uint8 [3, H, W] on the device.
 
-    Pictures that cannot be read or have a side under 96 pixels are left out. Raises DataError if none is left.
+    Pictures that cannot be read or have a side under 64 pixels are left out. Raises DataError if none is left.
     """
     pictures: list[Tensor] = []
     for source in map(Path, sources):
@@ -69,8 +69,17 @@ def load_pictures(sources: Sequence[Path | str], device: str = "cpu") -> list[Te
     return pictures
 
 
-def random_crops(pictures: Sequence[Tensor], count: int, size_px: int, rng: np.random.Generator) -> Tensor:
-    """Random crops, each downscaled by a random factor of 0.6 to 1.0 and flipped half the time.
+def usual_crop(pictures: Sequence[Tensor]) -> int:
+    """Side of the training crops in pixels: 192, or 128 or 64 where most pictures are smaller."""
+    side = int(np.median([min(p.shape[1:]) for p in pictures]))
+    return min(max(side // 64, 1), 3) * 64
+
+
+def random_crops(
+    pictures: Sequence[Tensor], count: int, size_px: int, rng: np.random.Generator, *, varied: bool = True
+) -> Tensor:
+    """Random crops. With `varied` each is downscaled by a random factor of 0.6 to 1.0 and flipped half the time: right for
+    photographs, but a kind of picture is also known by its scale and its hand (letters are not mirrored).
 
     Pictures are chosen in proportion to the square root of their area. Returns float32 [count, 3, size, size] in [-0.5, 0.5].
     """
@@ -78,12 +87,13 @@ def random_crops(pictures: Sequence[Tensor], count: int, size_px: int, rng: np.r
     out = []
     for index in rng.choice(len(pictures), size=count, p=weights / weights.sum()):
         picture = pictures[index]
-        side = min(round(size_px / rng.uniform(0.6, 1.0)), *picture.shape[1:])
+        scale = rng.uniform(0.6, 1.0) if varied else 1.0
+        side = min(round(size_px / scale), *picture.shape[1:])
         top, left = (int(rng.integers(0, n - side + 1)) for n in picture.shape[1:])
         crop = picture[None, :, top : top + side, left : left + side].float()
         if side != size_px:
             crop = F.interpolate(crop, (size_px, size_px), mode="bicubic", antialias=True, align_corners=False)
-        out.append(crop.flip(3) if rng.random() < 0.5 else crop)
+        out.append(crop.flip(3) if varied and rng.random() < 0.5 else crop)
     return torch.cat(out).clamp(0, 255) / 255 - 0.5
 
 

@@ -29,7 +29,7 @@ from vqcodec.quantizer import (
     default_rate_weight,
 )
 
-from .data import random_crops
+from .data import random_crops, usual_crop
 from .network import Network
 from .soft_prior import SCALE_LOG2, IntConv
 from .soft_quantizer import RATIO_CENTRES, laplace_tables
@@ -98,23 +98,28 @@ class _Counter:
 
 @torch.no_grad()
 def calibrate(
-    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, seed: int = 0
+    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, seed: int = 0, varied: bool = True
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:
-    """Codebooks (int16 [4, 289, 2]) and frequency tables (uint32 [440, 290]), counted over the encoder's own choices."""
+    """Codebooks (int16 [4, 289, 2]) and frequency tables (uint32 [440, 290]), counted over the encoder's own choices.
+
+    crops: number of 256x256 pixels' worth of crops; they are smaller, and more, where the pictures are. varied: see `random_crops`.
+    """
     codebooks = np.rint(network.quantise.vectors().detach().cpu().numpy() * ONE).astype(np.int16)
     codebooks[:, ZERO] = 0
     start = _start_counts(network)
     probabilities = start
     rng = np.random.default_rng(seed)
+    size = 256 if varied or usual_crop(pictures) == 192 else usual_crop(pictures)
+    positions = (size // 16, size // 16)
     for _ in range(2):  # the choice depends on the tables: once to come near, once more to settle
         counter = _Counter()
         coder = LatentCoder(prior, Quantizer(codebooks, (-np.log2(probabilities)).astype(np.float32)))
-        for _ in range(crops):
-            x = random_crops(pictures, 1, 256, rng).to(next(network.parameters()).device)
+        for _ in range(crops * (256 // size) ** 2):
+            x = random_crops(pictures, 1, size, rng, varied=varied).to(next(network.parameters()).device)
             log2_step = np.float64(rng.uniform(STEP_LOG2_MIN, STEP_LOG2_MAX))
             code, weight = int(4096 * (8 + log2_step)), float(default_rate_weight(log2_step))
             latent, side = encoder_outputs(network, x, code)
-            coder.encode(latent, side, (16, 16), code, weight, [counter] * len(network.config.groups))
+            coder.encode(latent, side, positions, code, weight, [counter] * len(network.config.groups))
         smoothed = counter.counts + PSEUDO_COUNT * start
         probabilities = smoothed / smoothed.sum(1, keepdims=True)
     counts = np.maximum(np.rint(probabilities * TABLE_TOTAL), 1).astype(np.uint32)
@@ -133,11 +138,12 @@ def encoder_outputs(network: Network, x: Tensor, step_code: int) -> tuple[npt.ND
 
 @torch.no_grad()
 def step_codes(
-    network: Network, pictures: Sequence[Tensor], *, crops: int = 24, seed: int = 1
+    network: Network, pictures: Sequence[Tensor], *, crops: int = 24, seed: int = 1, varied: bool = True
 ) -> npt.NDArray[np.uint16]:
     """The step code of every quality 1..100: from the coarsest step to the finest, about even in dB. uint16 [100]"""
     device = next(network.parameters()).device
-    x = random_crops(pictures, crops, 192, np.random.default_rng(seed)).to(device)
+    size = 192 if varied else usual_crop(pictures)
+    x = random_crops(pictures, crops, size, np.random.default_rng(seed), varied=varied).to(device)
     log2_steps = np.linspace(STEP_LOG2_MAX, STEP_LOG2_MIN, 19)
     measured = []
     for log2_step in log2_steps:
@@ -148,15 +154,15 @@ def step_codes(
     return np.rint((even + 8) * 4096).astype(np.uint16)
 
 
-def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400) -> Arrays:
-    """Every tensor of a weights file (see `vqcodec.registry`)."""
+def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, varied: bool = True) -> Arrays:
+    """Every tensor of a weights file (see `vqcodec.registry`). crops, varied: see `calibrate`."""
     network = network.eval()
     network.quantise.refresh()
     prior = export_prior(network)
-    codebooks, counts = calibrate(network, Prior(prior, network.config.groups), pictures, crops=crops)
+    codebooks, counts = calibrate(network, Prior(prior, network.config.groups), pictures, crops=crops, varied=varied)
     out: Arrays = {f"prior.{k}": v for k, v in prior.items()}
     out |= {"quantizer.codebooks": codebooks, "quantizer.counts": counts}
-    out["encoder.step_codes"] = step_codes(network, pictures)
+    out["encoder.step_codes"] = step_codes(network, pictures, varied=varied)
     for name in ("analysis", "side_analysis", "synthesis"):
         for key, value in getattr(network, name).state_dict().items():
             out[f"{name}.{key}"] = value.detach().cpu().contiguous().numpy().astype(np.float16)

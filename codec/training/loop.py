@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN, ModelConfig, start_from_basis
 
-from . import checkpoints
+from . import checkpoints, ranks
 from .data import patch_basis, random_crops
 from .losses import LAMBDA, step_weight
 from .network import Network, rounding
@@ -30,6 +31,7 @@ from .spectral import spectral_step
 
 LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 7e-4}
 PHASE_SHARE = {"prior": 0.1, "joint": 0.7, "vector": 0.2}
+FINE_TUNE_SHARE = {"joint": 0.7, "vector": 0.3}  # from trained weights, for another kind of picture
 PRIOR_RATE = 2.0  # of the others' learning rate
 LINEAR_RATE = 0.3  # of the others' learning rate
 EMA_DECAY = 0.998
@@ -63,8 +65,28 @@ def draw_steps(count: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(rng.uniform(low, high).astype(np.float32))
 
 
+class PhaseForward(nn.Module):
+    """What a phase runs of the network, as one module, for DistributedDataParallel to wrap."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, phase: str, x: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops [B, 3, H, W], or latents [B, C, h, w] in the phase `prior`, and [B] -> squared error and bits of each. [B]"""
+        if phase == "prior":
+            coded = self.network.code(x, log2_step, rounding, noise=True)
+            return torch.zeros_like(coded.bits), coded.bits
+        quantise = rounding if phase == "joint" else self.network.quantise
+        y, coded = self.network(x, log2_step, quantise, noise=phase == "joint")
+        return (y - x).square().mean((1, 2, 3)), coded.bits
+
+
 class Trainer:
-    """Holds network, averaged network, optimiser and plan; `run` trains until the plan is done."""
+    """Holds network, averaged network, optimiser and plan; `run` trains until the plan is done.
+
+    batch: crops a step, on each rank. varied: see `random_crops`.
+    """
 
     def __init__(
         self,
@@ -77,14 +99,16 @@ class Trainer:
         batch: int = 8,
         crop_px: int = 192,
         seed: int = 0,
+        varied: bool = True,
     ) -> None:
         self.pictures, self.plan, self.checkpoint = pictures, plan, checkpoint
-        self.device, self.batch, self.crop_px = torch.device(device), batch, crop_px
-        self.rng = np.random.default_rng(seed)
-        torch.manual_seed(seed)
+        self.device, self.batch, self.crop_px, self.varied = torch.device(device), batch, crop_px, varied
+        self.rng = np.random.default_rng((seed, ranks.rank()) if ranks.size() > 1 else seed)
+        torch.manual_seed(seed + ranks.rank())
         self.network = Network(config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = self._optimizer()
+        self.forward: nn.Module = PhaseForward(self.network)
         self.step = 0
         self.cache: Tensor | None = None
         self.say: Callable[[dict[str, Any]], None] = lambda _: None
@@ -102,9 +126,21 @@ class Trainer:
         basis, sigma = patch_basis(self.pictures, self.network.config.channels, self.rng)
         start_from_basis(self.network.analysis, self.network.synthesis, basis.to(self.device), sigma.to(self.device))
         self.network.set_sigma(sigma.to(self.device))
+        self._equal_start()
+
+    def start_from(self, network: Network) -> None:
+        """Start from another network's weights, of the same sizes."""
+        self.network.load_state_dict(network.state_dict())
+        self._equal_start()
+
+    def _equal_start(self) -> None:
+        ranks.make_equal(self.network)
         self.average.load_state_dict(self.network.state_dict())
 
     def save(self) -> None:
+        """Write the checkpoint; with many ranks the first does."""
+        if ranks.rank():
+            return
         tensors = {f"model.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for name, parameter in self.network.named_parameters():
@@ -114,6 +150,7 @@ class Trainer:
             "config": self.network.config.to_dict(),
             "plan": [asdict(p) for p in self.plan],
             "step": self.step,
+            "varied": self.varied,
         }
         checkpoints.save(self.checkpoint, tensors, metadata)
 
@@ -129,7 +166,7 @@ class Trainer:
                     for m, v in moments.items()
                     if v is not None
                 }
-        self.step = int(metadata["step"])
+        self.step, self.varied = int(metadata["step"]), bool(metadata.get("varied", True))
         if keep_plan:
             self.plan = [Phase(**p) for p in metadata["plan"]]
         return left
@@ -140,10 +177,12 @@ class Trainer:
             parts = []
             with torch.no_grad(), self._autocast():
                 for _ in range(192):
-                    x = random_crops(self.pictures, self.batch, self.crop_px, self.rng).to(self.device)
-                    parts.append(self.network.analysis(x).half())
+                    parts.append(self.network.analysis(self._crops()).half())
             self.cache = torch.cat(parts)
         return self.cache
+
+    def _crops(self) -> Tensor:
+        return random_crops(self.pictures, self.batch, self.crop_px, self.rng, varied=self.varied).to(self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -156,17 +195,14 @@ class Trainer:
         if phase == "prior":
             cache = self._cached_latents()
             rows = torch.from_numpy(self.rng.integers(0, len(cache), self.batch)).to(self.device)
-            with self._autocast():
-                coded = self.network.code(cache[rows].float(), log2_step, rounding, noise=True)
-            bits = coded.bits / pixels
-            return (bits * weight).mean(), {"bpp": bits.mean().item(), "loss": bits.mean().item()}
-        x = random_crops(self.pictures, self.batch, self.crop_px, self.rng).to(self.device)
-        x = x.contiguous(memory_format=torch.channels_last)
-        quantise = rounding if phase == "joint" else self.network.quantise
+            x = cache[rows].float()
+        else:
+            x = self._crops().contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            y, coded = self.network(x, log2_step, quantise, noise=phase == "joint")
-        error = (y - x).square().mean((1, 2, 3))
-        bits = coded.bits / pixels
+            error, bits = self.forward(phase, x, log2_step)
+        bits = bits / pixels
+        if phase == "prior":
+            return (bits * weight).mean(), {"bpp": bits.mean().item(), "loss": bits.mean().item()}
         cost = 3 * error / (LAMBDA * torch.exp2(2 * log2_step)) + bits
         psnr = -10 * torch.log10(error.detach() + 1e-10)
         return (cost * weight).mean(), {
@@ -175,12 +211,21 @@ class Trainer:
             "psnr": psnr.mean().item(),
         }
 
+    def _prepare(self, phase: str) -> None:
+        """Choose what learns; with many ranks, their gradients are averaged from here on."""
+        learns = phase != "vector"
+        changed = self.network.analysis.linear.weight.requires_grad != learns
+        for encoder in (self.network.analysis, self.network.side_analysis):
+            encoder.requires_grad_(learns)
+        if ranks.size() > 1 and (changed or not isinstance(self.forward, DistributedDataParallel)):
+            self.forward = PhaseForward(self.network)  # lets go of the old hooks
+            self.forward = DistributedDataParallel(self.forward, broadcast_buffers=False, find_unused_parameters=True)
+
     def train_step(self, phase: Phase) -> dict[str, float]:
         rate = LEARNING_RATE[phase.name] * schedule(phase.fraction)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        for encoder in (self.network.analysis, self.network.side_analysis):
-            encoder.requires_grad_(phase.name != "vector")
+        self._prepare(phase.name)
         loss, logged = self.loss(phase.name)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -212,13 +257,15 @@ class Trainer:
             for key, value in self.train_step(phase).items():
                 sums[key] = sums.get(key, 0.0) + value
             count += 1
-            phase.seconds_done += min(time.monotonic() - begun, 5.0)  # a stopped process does not use up its minutes
+            spent = min(time.monotonic() - begun, 5.0)  # a stopped process does not use up its minutes
+            phase.seconds_done = ranks.agreed(phase.seconds_done + spent, self.device)
             if phase.seconds_done - last_log > LOG_SECONDS or phase.fraction >= 1:
                 elapsed = max(phase.seconds_done - last_log, 1e-6)
                 record: dict[str, Any] = {"phase": phase.name, "step": self.step}
                 record["minutes"] = round(phase.seconds_done / 60, 2)
-                record |= {k: round(v / count, 4) for k, v in sums.items()}
-                record["images_per_s"] = round(count * self.batch / elapsed, 1)
+                means = ranks.sum_(torch.tensor(list(sums.values()), device=self.device)) / count / ranks.size()
+                record |= {k: round(v, 4) for k, v in zip(sums, means.tolist(), strict=True)}
+                record["images_per_s"] = round(count * self.batch * ranks.size() / elapsed, 1)
                 self._log(record)
                 sums, count, last_log = {}, 0, phase.seconds_done
             if phase.seconds_done - last_save > SAVE_SECONDS:
@@ -229,13 +276,14 @@ class Trainer:
         self.save()
 
     def _log(self, record: dict[str, Any]) -> None:
+        if ranks.rank():
+            return
         with self.checkpoint.with_name("log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         self.say(record)
 
 
-def make_plan(minutes: float, phases: Iterable[str] | None) -> list[Phase]:
-    """Share the minutes among the phases: all of them in their usual proportions, or the named ones."""
-    names = list(phases or PHASE_SHARE)
-    total = sum(PHASE_SHARE[n] for n in names)
-    return [Phase(n, minutes * PHASE_SHARE[n] / total) for n in names]
+def make_plan(minutes: float, phases: Iterable[str] | None, usual: dict[str, float] = PHASE_SHARE) -> list[Phase]:
+    """Share the minutes among the phases: those of `usual` in these proportions, or the named ones."""
+    shares = {n: PHASE_SHARE[n] for n in phases} if phases else usual
+    return [Phase(n, minutes * share / sum(shares.values())) for n, share in shares.items()]

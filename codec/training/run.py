@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from vqcodec import registry
+from vqcodec.bottleneck import GaussianBottleneck
 from vqcodec.model import ModelConfig
 from vqcodec.registry import write_weights
 
-from . import checkpoints
-from .data import DataError, load_pictures
+from . import checkpoints, gaussian, ranks
+from .data import DataError, load_pictures, usual_crop
 from .export import export
-from .loop import Trainer, make_plan
+from .loop import FINE_TUNE_SHARE, PHASE_SHARE, Trainer, make_plan
+from .restore import restore
 from .validate import format_rows, validate
 
 RESUMED_PHASES = ("joint", "vector")
@@ -23,17 +26,44 @@ CROPS_PER_MINUTE = 20  # of training: how many crops the frequency tables are co
 
 @dataclass(frozen=True)
 class RunOptions:
-    """minutes: length of the plan (None: go on with the checkpoint's). phases: empty for all. See `vqcodec train --help`."""
+    """minutes: length of the plan (None: go on with the checkpoint's). phases: empty for all. start: a model's name or weights file
+    to fine-tune. name: to register the result under. batch, crop: None chooses. See `vqcodec train --help`."""
 
     minutes: float | None = None
-    out: Path = Path("runs/model")
+    out: Path | None = None
+    start: str | None = None
+    name: str | None = None
+    bottleneck: str = "vq"
     resume: Path | None = None
     phases: tuple[str, ...] = ()
     device: str = "cpu"
-    batch: int = 8
-    crop: int = 192
+    batch: int | None = None
+    crop: int | None = None
     threads: int | None = None
     seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.out or Path("runs") / (self.name or "model")
+
+
+def check(options: RunOptions) -> None:
+    """Raises ValueError or ModelError for options that do not go together."""
+    if options.crop is not None and options.crop % 64:
+        raise ValueError(f"the crop must be a multiple of 64 pixels, not {options.crop}")
+    if options.minutes is None and options.resume is None:
+        raise ValueError("say how long: --minutes N, or --resume a checkpoint whose plan is not done")
+    if options.phases and options.minutes is None:
+        raise ValueError("--phase starts a new plan: say how long with --minutes")
+    if options.start and options.resume:
+        raise ValueError("--from starts a run, --resume goes on with one: give one of them")
+    if options.bottleneck == "gaussian" and (options.resume or options.phases):
+        raise ValueError("--bottleneck gaussian has one phase, and starts from a model (--from)")
+    if options.name is not None:
+        registry.check_new_name(options.name)
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"no device {options.device!r} here")
 
 
 def _line(record: dict[str, Any]) -> str:
@@ -43,42 +73,86 @@ def _line(record: dict[str, Any]) -> str:
 def train_model(data: list[Path], options: RunOptions, dev: Path | None, say: Callable[[str], None]) -> Path:
     """Train, export, and measure on `dev` if given. Returns the weights file.
 
-    Raises DataError, checkpoints.CheckpointError or ValueError, each with a message of one line.
+    Under torchrun every rank calls this; the first one writes. Raises DataError, checkpoints.CheckpointError, ModelError or
+    ValueError, each with a message of one line.
     """
-    if options.crop % 64:
-        raise ValueError(f"the crop must be a multiple of 64 pixels, not {options.crop}")
-    if options.minutes is None and options.resume is None:
-        raise ValueError("say how long: --minutes N, or --resume a checkpoint whose plan is not done")
-    if options.phases and options.minutes is None:
-        raise ValueError("--phase starts a new plan: say how long with --minutes")
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"no device {options.device!r} here")
+    check(options)
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.bottleneck == "gaussian":
+        return _finish(_train_gaussian(data, options, say), options, say)
+    ranks.join(options.device)
+    try:
+        weights = _train(data, options, dev, say if ranks.rank() == 0 else lambda _: None)
+        return weights if ranks.rank() else _finish(weights, options, say)
+    finally:
+        ranks.leave()
+
+
+def _finish(weights: Path, options: RunOptions, say: Callable[[str], None]) -> Path:
+    if options.name is not None:
+        added = registry.add(weights, options.name)
+        say(f"registered as {added.name} ({added.model_id}): vqcodec encode -m {added.name}")
+    return weights
+
+
+def _train_gaussian(data: list[Path], options: RunOptions, say: Callable[[str], None]) -> Path:
+    tensors, config = registry.load(options.start or "default")
+    pictures = load_pictures(data, options.device)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    weights = options.folder / "model.safetensors"
+    if weights.exists():
+        raise ValueError(f"{weights} exists already; choose another --out")
+    assert options.minutes is not None
+    network = restore(tensors, config).to(options.device)
+    bottleneck = GaussianBottleneck(network.config.channels).to(options.device)
+    try:
+        gaussian.train(
+            bottleneck, network, pictures, minutes=options.minutes, seed=options.seed, say=lambda r: say(_line(r))
+        )
+    finally:  # Ctrl-C, too, keeps what was learned
+        kept = {k: v for k, v in tensors.items() if not k.startswith("bottleneck.")}
+        write_weights(weights, kept | gaussian.export_bottleneck(bottleneck), config)
+    say(f"{weights}: a Gaussian bottleneck for {options.start or 'default'}, whose files it leaves readable")
+    return weights
+
+
+def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callable[[str], None]) -> Path:
+    checkpoint = options.folder / "checkpoint.safetensors"
+    if ranks.restarted() and checkpoint.exists():
+        options = replace(options, resume=checkpoint, minutes=None, start=None, phases=())
+        say(f"restarted; going on from {checkpoint}")
     stored = checkpoints.load(options.resume) if options.resume else None
+    start = restore(*registry.load(options.start)) if options.start else None
     pictures = load_pictures(data, options.device)
     say(f"{len(pictures)} pictures, {sum(p.shape[1] * p.shape[2] for p in pictures) / 1e6:.1f} megapixels")
-    options.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = options.out / "checkpoint.safetensors"
+    options.folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists() and not options.resume:
         raise ValueError(f"{checkpoint} exists already; --resume it, or choose another --out")
-    config = ModelConfig.from_dict(stored[1]["config"]) if stored else ModelConfig()
-    phases = options.phases or (RESUMED_PHASES if stored else ())
+    config = ModelConfig.from_dict(stored[1]["config"]) if stored else start.config if start else ModelConfig()
+    if stored:
+        plan = make_plan(options.minutes or 0, options.phases or RESUMED_PHASES)
+    else:
+        plan = make_plan(options.minutes or 0, options.phases, FINE_TUNE_SHARE if start else PHASE_SHARE)
+    crop_px = options.crop or usual_crop(pictures)
     trainer = Trainer(
         pictures,
         config,
-        make_plan(options.minutes or 0, phases),
+        plan,
         checkpoint,
         device=options.device,
-        batch=options.batch,
-        crop_px=options.crop,
+        batch=options.batch or 8 * (192 // crop_px) ** 2 or 4,
+        crop_px=crop_px,
         seed=options.seed,
+        varied=start is None,
     )
     trainer.say = lambda record: say(_line(record))
     if stored:
         left = trainer.resume(*stored, keep_plan=options.minutes is None)
         if left:
             say(f"not in the checkpoint, or of another shape, and so fresh: {', '.join(left)}")
+    elif start:
+        trainer.start_from(start)
     else:
         trainer.start()
     try:
@@ -86,10 +160,12 @@ def train_model(data: list[Path], options: RunOptions, dev: Path | None, say: Ca
     except KeyboardInterrupt:
         say(f"interrupted; go on with --resume {trainer.checkpoint}")
         raise
-    weights = options.out / "model.safetensors"
+    weights = options.folder / "model.safetensors"
+    if ranks.rank():
+        return weights
     minutes = sum(p.minutes for p in trainer.plan)
     crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), 400))
-    tensors = export(trainer.average, pictures, crops=crops)
+    tensors = export(trainer.average, pictures, crops=crops, varied=trainer.varied)
     say(f"{weights}: model {write_weights(weights, tensors, config.to_dict()).hex()}")
     if dev is not None:
         say(format_rows(validate(trainer.average, load_pictures([dev]), vector=True)))

@@ -25,6 +25,7 @@ from vqcodec.quantizer import (
     single_table_book,
 )
 
+from . import ranks
 from .losses import laplace_bits
 
 RATIO_CENTRES = (-64, -32, 0, 32, 64)  # 1/32 octave, of first minus second log2-scale
@@ -100,7 +101,7 @@ class SoftQuantizer(nn.Module):
         if self.training:
             flat = table[single] * SYMBOLS + index[single]
             fresh = torch.bincount(flat, minlength=self.counts.numel()).reshape(self.counts.shape)
-            self.counts.mul_(COUNT_DECAY).add_(fresh * (1 - COUNT_DECAY))
+            self.counts.mul_(COUNT_DECAY).add_(ranks.sum_(fresh) * (1 - COUNT_DECAY))
         rounded = torch.zeros_like(rest)
         rows = torch.nonzero(~single).squeeze(1)
         rounded[rows] = _choose_steps(rest[rows], scales[rows], weight[rows])

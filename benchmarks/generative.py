@@ -1,0 +1,142 @@
+"""What a glyph model's samples and Gaussian bottleneck are worth, in figures.
+
+    python -m benchmarks.generative samples --model glyphs    bits per index, nearest training neighbour, codebook usage
+    python -m benchmarks.generative gaussian --model glyphs   moments of the aggregate posterior, and decoded averages
+
+Held-out glyphs are drawn from the typefaces of `benchmarks.pictures` that no training picture shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import vqbitstream
+from rich.progress import track
+from vqbitstream.entropy import SectionReader
+from vqcodec import generate
+from vqcodec.bottleneck import kl_to_normal
+from vqcodec.codec import Codec
+from vqcodec.quantizer import CODEWORDS, SINGLE_TABLES, ZERO, single_table_book
+from vqcodec.registry import ModelError
+
+from .pictures.fonts import font_files
+from .pictures.glyphs import CHARACTERS, SIDE_PX, glyph, glyphs
+
+Pixels = npt.NDArray[np.uint8]
+ACTIVE_NATS = 0.01  # a dimension whose mean KL is above is in use
+
+
+class Recorder:
+    """A section's reader that writes down what it reads."""
+
+    def __init__(self, reader: SectionReader) -> None:
+        self.reader, self.close = reader, reader.close
+        self.batches: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
+
+    def read(self, tables: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        self.batches.append((tables, self.reader.read(tables)))
+        return self.batches[-1][1]
+
+
+def indices(codec: Codec, data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tables and symbols of a small file, in coding order."""
+    contents = vqbitstream.unpack(data, vqbitstream.Limits())
+    section = contents.sections[0]
+    assert section is not None
+    recorder = Recorder(SectionReader(section.payload, codec.tables, section.index_crc))
+    header = contents.header
+    codec.latent_coder.decode(header.tiles[0].shape, header.step_code, [recorder] * header.layers)
+    tables, symbols = (np.concatenate(part) for part in zip(*recorder.batches, strict=True))
+    return tables, symbols
+
+
+def index_figures(codec: Codec, files: list[bytes]) -> str:
+    """Bits per index and codebook usage of many files."""
+    tables, symbols = (np.concatenate(part) for part in zip(*(indices(codec, f) for f in files), strict=True))
+    bits = codec.tables.bits[tables, symbols].mean()
+    single = tables < SINGLE_TABLES
+    words = single_table_book()[tables[single]] * CODEWORDS + symbols[single]
+    used = len(np.unique(words)) / (CODEWORDS * (single_table_book().max() + 1))
+    return f"{bits:.4f} bits per index, {(symbols != ZERO).mean():.2%} not zero, {used:.1%} of the codewords used"
+
+
+def nearest(pictures: list[Pixels], among: list[Pixels]) -> npt.NDArray[np.float64]:
+    """Root mean square distance of each picture to the nearest of many, in levels of 255."""
+    rows, others = (np.stack(p).reshape(len(p), -1).astype(np.float32) for p in (pictures, among))
+    distance = torch.cdist(torch.from_numpy(rows), torch.from_numpy(others)).min(1).values.numpy()
+    return np.asarray(distance / np.sqrt(rows.shape[1]), dtype=np.float64)
+
+
+def grey(codec: Codec, data: bytes) -> Pixels:
+    return np.asarray(codec.decode(data).convert("L"))
+
+
+def samples(codec: Codec, count: int, quality: float) -> None:
+    """Samples of the prior beside real, held-out glyphs."""
+    real = [image for _, image in glyphs(font_files(True), count, 1)]
+    training = [np.asarray(i.convert("L")) for _, i in glyphs(font_files(False), 4000, 0)]
+    files = [codec.encode(image, quality=quality, effort=1) for image in track(real, "real")]
+    drawn = [
+        generate.sample(codec, SIDE_PX, SIDE_PX, seed=seed, quality=quality) for seed in track(range(count), "samples")
+    ]
+    for name, found in (("held-out glyphs", files), ("samples", drawn)):
+        near = nearest([grey(codec, f) for f in found], training)
+        print(f"{name}: {index_figures(codec, found)}; nearest of {len(training)} training glyphs: mean "
+              f"{near.mean():.1f}, least {near.min():.1f} levels")  # fmt: skip
+
+
+@torch.inference_mode()
+def gaussian(codec: Codec, count: int, quality: float) -> None:
+    """Moments of the aggregate posterior, and averages of two typefaces' letters."""
+    bottleneck = generate.require_bottleneck(codec)
+    fonts = font_files(True)
+    posteriors = []
+    for _, image in glyphs(fonts, None, 0):
+        latent = codec.transforms.analyse(np.asarray(image), 0.0) / 256
+        x = torch.from_numpy(latent.astype(np.float32)).permute(2, 0, 1)[None]
+        posteriors.append(torch.stack(bottleneck.encode(x)).flatten(1))
+    mean, log_variance = torch.stack(posteriors, 1)
+    kl = kl_to_normal(mean, log_variance).mean(0)
+    variance = log_variance.exp().mean(0) + mean.var(0)
+    active = kl > ACTIVE_NATS
+    print(f"{len(mean)} held-out glyphs: KL {kl.sum():.1f} nats, {int(active.sum())} of {len(kl)} dimensions in use; aggregate "
+          f"posterior: mean {mean.mean():+.3f} (root mean square over dimensions {mean.mean(0).square().mean().sqrt():.3f}), "
+          f"variance {variance.mean():.3f} ({variance.min():.3f} to {variance.max():.3f})")  # fmt: skip
+    rng = np.random.default_rng(0)
+    pairs = [(a, b) for a, b in combinations(range(len(fonts)), 2)]
+    drawn: dict[str, list[float]] = {"pixel average": [], "decoded average": [], "held-out glyph, decoded": []}
+    for _ in track(range(count), "averages"):
+        first, second = pairs[rng.integers(len(pairs))]
+        letter = CHARACTERS[rng.integers(len(CHARACTERS))]
+        ends = [np.asarray(glyph(fonts[i], letter, 44)) for i in (first, second)]
+        others = [np.asarray(glyph(f, letter, 44))[..., 0] for i, f in enumerate(fonts) if i not in (first, second)]
+        walk = [grey(codec, f) for f in generate.interpolate(codec, ends[0], ends[1], 3, quality=quality)]
+        pixel = np.rint((ends[0][..., 0].astype(float) + ends[1][..., 0]) / 2).astype(np.uint8)
+        for name, picture in zip(drawn, (pixel, walk[1], walk[0]), strict=True):
+            drawn[name].append(float(nearest([picture], others)[0]))
+    closer = np.mean(np.array(drawn["decoded average"]) < np.array(drawn["pixel average"]))
+    for name, values in drawn.items():
+        print(f"{name}: nearest held-out glyph of that letter at {np.mean(values):.2f} levels")
+    print(f"the decoded average is the closer one in {closer:.0%} of {count} pairs")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("samples", "gaussian"))
+    parser.add_argument("--model", required=True, help="name or weights file")
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--quality", type=float, default=60)
+    options = parser.parse_args()
+    try:
+        codec = Codec(options.model)
+        (samples if options.what == "samples" else gaussian)(codec, options.count, options.quality)
+    except (ModelError, FileNotFoundError) as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The commands `sample` and `interpolate`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from vqcodec.console import guard
+from vqcodec.files import output_path, write
+
+FRAME_MS = 120
+
+
+class _Size(click.ParamType):  # type: ignore[type-arg]
+    """WIDTHxHEIGHT in pixels."""
+
+    name = "wxh"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", str(value))
+        if not match:
+            self.fail(f"{value!r} is not WIDTHxHEIGHT, such as 256x256", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+def _shared(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("-f", "--force", is_flag=True, help="Overwrite the output."),
+        click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."),
+        click.option("-q", "--quality", type=click.FloatRange(1, 100), default=50, show_default=True, help="The step."),
+        click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file."),
+    ):
+        command = option(command)
+    return command
+
+
+def _output(path: Path, suffixes: tuple[str, ...], force: bool) -> str:
+    """Where to write. Raises ValueError."""
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path}: must end in {' or '.join(suffixes)}")
+    return output_path("-", str(path), "", force)
+
+
+@click.command()
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--temperature", type=click.FloatRange(0.1, 4), default=1, show_default=True, help="Lower: likelier.")
+@click.option("--size", type=_Size(), default="256x256", show_default=True, help="Pixels.")
+@click.option("--gaussian", is_flag=True, help="From the Normal prior of the model's Gaussian bottleneck instead.")
+@_shared
+def sample(
+    seed: int,
+    temperature: float,
+    size: tuple[int, int],
+    gaussian: bool,
+    model: str,
+    quality: float,
+    output: Path,
+    force: bool,
+) -> None:
+    """Draw a picture from the prior: indices layer by layer, then decoded. OUTPUT is a .png, or the .vqc file itself.
+
+    The indices are the same for a seed on every machine.
+    """
+
+    def work() -> None:
+        target = _output(output, (".png", ".vqc"), force)
+        from . import api, generate
+        from .image import write_picture
+
+        codec = api.load_model(model)
+        draw = generate.sample_gaussian if gaussian else generate.sample
+        data = draw(codec, *size, seed=seed, temperature=temperature, quality=quality)
+        if output.suffix.lower() == ".vqc":
+            write(target, lambda file: file.write(data), force)
+        else:
+            image = codec.decode(data)
+            write(target, lambda file: write_picture(image, file, ".png"), force)
+
+    guard(work, str(output))
+
+
+@click.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--steps", type=click.IntRange(2, 240), default=9, show_default=True, help="Frames, both ends included.")
+@click.option("--files", type=click.Path(path_type=Path, file_okay=False), help="Keep every frame as a .vqc in here.")
+@_shared
+def interpolate(
+    first: str, second: str, steps: int, files: Path | None, model: str, quality: float, output: Path, force: bool
+) -> None:
+    """Walk from picture A to picture B through the latent, every frame quantised. OUTPUT: .gif, or .png, a strip.
+
+    B is scaled to A's size. Through the model's Gaussian bottleneck if it has one, else a cross-fade.
+    """
+
+    def work() -> None:
+        target = _output(output, (".gif", ".png"), force)
+        import numpy as np
+        from PIL import Image
+        from vqbitstream.limits import Limits
+
+        from . import api, generate
+        from .image import from_planes, to_planes
+
+        ends = [from_planes(to_planes(path, Limits(), strip=True)).convert("RGB") for path in (first, second)]
+        ends[1] = ends[1].resize(ends[0].size, Image.Resampling.LANCZOS)
+        codec = api.load_model(model)
+        frames = generate.interpolate(codec, np.asarray(ends[0]), np.asarray(ends[1]), steps, quality=quality)
+        if files is not None:
+            files.mkdir(parents=True, exist_ok=True)
+            for number, data in enumerate(frames):
+                place = output_path("-", str(files / f"{number:03}.vqc"), "", force)
+                write(place, lambda file, data=data: file.write(data), force)  # type: ignore[misc]
+        images = [codec.decode(data) for data in frames]
+        if output.suffix.lower() == ".gif":
+            options: dict[str, Any] = {"save_all": True, "append_images": images[1:], "duration": FRAME_MS, "loop": 0}
+            write(target, lambda file: images[0].save(file, format="GIF", **options), force)
+            return
+        width, height = images[0].size
+        strip = Image.new("RGB", (width * len(images), height))
+        for number, image in enumerate(images):
+            strip.paste(image, (number * width, 0))
+        write(target, lambda file: strip.save(file, format="PNG"), force)
+
+    guard(work, first)

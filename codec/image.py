@@ -126,8 +126,9 @@ def _from_pil(
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
         deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))  # gone after loading
         image.load()
-        info, exif = (image.info, _exif(image, name)) if info is None else _given(info, name)
-        metadata = _metadata(info, exif)
+        kept: Mapping[Any, Any]
+        kept, exif = (image.info, _exif(image, name)) if info is None else _given(info, name)
+        metadata = _metadata(kept, exif)
         orientation = _orientation(exif, metadata)
         upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
         plain = _plain(upright, name, deep)
@@ -232,7 +233,7 @@ def _given(info: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Image
     return info, tags
 
 
-def _metadata(info: Mapping[str, Any], tags: Image.Exif) -> dict[str, bytes]:
+def _metadata(info: Mapping[Any, Any], tags: Image.Exif) -> dict[str, bytes]:
     """ICC profile, EXIF (without its "Exif" header) and XMP as the file had them."""
     found: dict[str, bytes] = {}
     icc, exif, xmp = (info.get(key) for key in INFO_KEYS.values())

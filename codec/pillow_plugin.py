@@ -74,7 +74,7 @@ class VQCImageFile(ImageFile.ImageFile):
         self._size = -(-width // self._scale), -(-height // self._scale)
         return self.mode, (0, 0, width / self._scale, height / self._scale)
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:
         """Decode the picture, once."""
         if self.tile and self._im is None:
             limit = Image.MAX_IMAGE_PIXELS

@@ -43,7 +43,7 @@ def data() -> bytes:
     """A .vqc file with all metadata, written by Pillow."""
     out = io.BytesIO()
     Image.fromarray(picture(WIDTH, HEIGHT)).save(
-        out, "VQC", quality=60, effort=1, exif=exif(), icc_profile=ICC, xmp=XMP
+        out, "VQC", quality=90, effort=1, exif=exif(), icc_profile=ICC, xmp=XMP
     )
     return out.getvalue()
 
@@ -92,8 +92,8 @@ def test_opening_reads_header_and_metadata_only(data: bytes) -> None:
 
 def test_saving_says_the_same_as_encoding(data: bytes) -> None:
     facts = vqcodec.info(data)
-    assert (facts.quality, set(facts.metadata)) == (60, {"icc", "exif", "xmp"})
-    bare = vqcodec.encode(picture(WIDTH, HEIGHT), quality=60, effort=1)
+    assert (facts.quality, set(facts.metadata)) == (90, {"icc", "exif", "xmp"})
+    bare = vqcodec.encode(picture(WIDTH, HEIGHT), quality=90, effort=1)
     assert np.array_equal(vqcodec.decode(data), vqcodec.decode(bare))
 
 
@@ -337,7 +337,7 @@ def test_registering_is_cheap_and_done_once() -> None:
 def test_file_knows_it(path: Path) -> None:
     magic = ROOT / "desktop" / "vqc.magic"
     said = subprocess.run(["file", "-m", magic, path], capture_output=True, text=True, check=True).stdout
-    assert f"vqcodec image, format version 0, {WIDTH} x {HEIGHT}, colour, quality 60" in said
+    assert f"vqcodec image, format version 0, {WIDTH} x {HEIGHT}, colour, quality 90" in said
     said = subprocess.run(["file", "-m", magic, "-b", "--mime-type", path], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "image/x-vqc"
 

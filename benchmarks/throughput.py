@@ -1,6 +1,6 @@
 """Megapixels per second of a batch by 1 and 2 worker processes, beside Pillow's AVIF in the same run; memory of a worker; cold starts.
 
-    python -m benchmarks.throughput [--quick] [--out FILE.json] [--model NAME|FILE] [--pictures N] [--workers N ...]
+    python -m benchmarks.throughput [--quick] [--only rates|cold] [--out FILE.json] [--model NAME|FILE] [--pictures N] [--workers N ...]
 
 Photographs of 768x512 pixels (parts of scikit-image's) are encoded and decoded by the processes that `--jobs` starts, one thread each,
 AVIF by the same processes; files are PPM on the other side, so that no other codec counts. The clock starts when every worker has
@@ -146,7 +146,8 @@ def show(result: Row, console: Console) -> None:
         ratio = row["megapixels_per_s"] / next(same)["megapixels_per_s"]
         numbers = [f"{row['megapixels_per_s']:.3f}", f"{ratio:.2f}", str(row["resident_mb"]), str(row["own_mb"])]
         table.add_row(row["codec"], row["operation"], str(row["workers"]), *numbers)
-    console.print(table)
+    if result["rows"]:
+        console.print(table)
     for row in result["cold_starts"]:
         console.print(f"{row['command']}: {row['seconds']:.2f} s, {row['peak_mb']} MB")
 
@@ -157,6 +158,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--pictures", type=int, default=24, help="in a batch")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", choices=("rates", "cold"), help="one part")
     parser.add_argument("--quick", action="store_true", help="tiny pictures: whether it runs, not how fast")
     parser.add_argument("--anyway", action="store_true", help="measure on a busy machine; the output says so")
     options = parser.parse_args()
@@ -167,8 +169,12 @@ def main() -> None:
     size, repeats = (QUICK_SIZE_PX, 1) if options.quick else (SIZE_PX, 3)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            rows = sweep(Path(folder), options.model, options.pictures, options.workers, size, options.anyway)
-        cold = cold_starts(options.model, repeats)
+            rows = (
+                []
+                if options.only == "cold"
+                else sweep(Path(folder), options.model, options.pictures, options.workers, size, options.anyway)
+            )
+        cold = [] if options.only == "rates" else cold_starts(options.model, repeats)
         if not options.anyway:
             quiet.wait_for_quiet(20)
     except quiet.Busy as reason:

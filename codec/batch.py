@@ -87,7 +87,7 @@ def _walk(top: Path, folder: Path, suffix: str) -> Iterator[Job]:
     yield from problems
     if left_alone:
         kind = "pictures" if suffix == FILE_SUFFIX else f"{FILE_SUFFIX} files"
-        say(f"{top}: {left_alone} files left alone that are no {kind} by their names")
+        say(f"{top}: left alone, being no {kind} by their names: {left_alone}")
 
 
 @dataclass(frozen=True)

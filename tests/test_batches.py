@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_folders_keep_their_tree_and_a_second_run_does_what_is_missing(tree: Pat
     done = vqcodec("encode", "-r", tree, "-o", out, "--json")
     assert done.exit_code == 0
     assert sorted(found(out)) == ["a.vqc", "trip/b.vqc", "trip/day 2/c.vqc"]
-    assert "1 files left alone that are no pictures by their names" in done.stderr
+    assert "left alone, being no pictures by their names: 1\n" in done.stderr
     assert "3 of 3 inputs encoded in " in done.stderr
     *rows, last = lines(done)
     assert [r["status"] for r in rows] == ["done"] * 3
@@ -254,10 +255,7 @@ def test_a_bar_on_a_terminal(tree: Path, tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait() == 0
     text = shown.decode()
-    assert "0 of 3" in text
-    assert " of 3, " in text
-    assert "megapixels/s, " in text
-    assert " left" in text
+    assert re.search(r"\d of 3, [^\n]* megapixels/s, [\d.]+ s left", text)
     assert "3 of 3 inputs encoded in " in text.rsplit("\n", 2)[-2]
 
 

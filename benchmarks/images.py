@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import urllib.error
@@ -48,7 +49,7 @@ def sources(folder: Path | None) -> list[Source]:
         import skimage.data
 
         return [Source(name) for name in BUILT_IN if hasattr(skimage.data, name)]
-    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
         raise SystemExit(f"no pictures in {folder}")
     return [Source(p.name, p) for p in paths]
@@ -88,7 +89,7 @@ def download(folder: Path, address: str) -> None:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
                 data = response.read()
-        except OSError as error:  # URLError, time-outs, connections cut
+        except (OSError, http.client.HTTPException) as error:  # URLError, time-outs, connections cut
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise SystemExit(
                 f"cannot download {address}{name} ({reason}); without network, name a folder that holds the pictures: --images DIR"

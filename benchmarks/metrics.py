@@ -13,6 +13,7 @@ from PIL import Image
 
 IDENTICAL_DB = 100.0  # the PSNR of identical pictures here, so that every value is a number that JSON knows
 MS_SSIM_MIN_PX = 161  # five scales of an 11-pixel window
+SSIMULACRA2_MIN_PX = 8  # the package calls smaller ones identical, whatever they are
 BT601 = np.array([0.299, 0.587, 0.114])
 
 
@@ -43,10 +44,12 @@ def ms_ssim(a: Image.Image, b: Image.Image) -> float | None:
     return float(measure(first, second, data_range=255))
 
 
-def ssimulacra2(a: Image.Image, b: Image.Image) -> float:
-    """SSIMULACRA2 (the package of that name), 100 for identical pictures, below 0 for very bad ones."""
+def ssimulacra2(a: Image.Image, b: Image.Image) -> float | None:
+    """SSIMULACRA2 (the package of that name), 100 for identical pictures, below 0 for very bad ones; None below 8 pixels a side."""
     from ssimulacra2 import compute_ssimulacra2
 
+    if min(a.size) < SSIMULACRA2_MIN_PX:
+        return None
     files = []
     for image in (a, b):
         files.append(io.BytesIO())

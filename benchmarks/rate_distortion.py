@@ -19,37 +19,64 @@ from rich.console import Console
 from vqcodec.registry import ModelError
 
 from .codecs import NAMES, ImageCodec, LayerPrefixes, Ours, build
-from .images import KODAK, is_kodak, kodak_sources, sources
+from .images import KODAK, Source, is_kodak, kodak_sources, sources
 from .metrics import METRICS, available
 from .plot import plot, published
-from .results import FILE, Record, append, measured, run_record
+from .results import FILE, Record, append, measured, run_record, with_others
 from .summary import summarise, text
-from .sweep import sweep, tasks
+from .sweep import Task, checksum, sweep, tasks
 
 QUICK = ("vqcodec", "JPEG-O", "WebP", "AVIF")
+
+
+def readable(found: Sequence[Source]) -> dict[Source, int]:
+    """The pictures that can be read, and checksums of their pixels; says which cannot. Raises SystemExit if there is none."""
+    sums = {}
+    for source in found:
+        try:
+            sums[source] = checksum(source.read())
+        except Exception as error:  # whatever Pillow makes of the file
+            print(f"{source.name} left out: {str(error).splitlines()[0]}")
+    if not sums:
+        raise SystemExit("no picture can be read")
+    return sums
 
 
 def measure(
     codecs: dict[str, ImageCodec], options: argparse.Namespace, metrics: Sequence[str]
 ) -> tuple[Record, list[Record]]:
-    """Measure what the results do not hold yet -> the run's line, and all its points."""
+    """Measure what the results do not hold yet -> the run's line, with the codecs of comparable runs before, and all points."""
     found = kodak_sources(options.images) if options.kodak else sources(options.images)
     folder = KODAK if options.kodak else str(found[0].path.parent.resolve()) if found[0].path else None
-    if options.quick:
-        found = found[:2]
+    sums = readable(found[:2] if options.quick else found)
     model = next((c.codec.model_id.hex() for c in codecs.values() if isinstance(c, Ours | LayerPrefixes)), None)
     run = run_record(codecs, model, folder, metrics, options.jobs)
-    options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / FILE
-    wanted = tasks(codecs, found, options.quick)
+    wanted = tasks(codecs, list(sums), options.quick)
     there = measured(path, run)
-    todo = [task for task in wanted if task.key not in there]
+
+    def stands(task: Task) -> bool:
+        point = there.get(task.key)
+        return point is not None and point.get("pixels_crc32", sums[task.source]) == sums[task.source]
+
+    todo = [task for task in wanted if not stands(task)]
     print(f"{len(todo)} of {len(wanted)} points to measure, the others are in {path}", flush=True)
     if todo:
         append(path, run)
-        sweep(todo, list(codecs), options.model, metrics, options.jobs, path)
+        sweep(todo, list(codecs), options.model, run, path)
+    run = with_others(path, run)
     points = measured(path, run)
-    return run, [points[task.key] for task in wanted]
+    keys = {task.key for task in wanted}
+    failed = sorted({task.source.name for task in wanted if task.key not in points})
+    if failed:
+        print(f"left out, since a codec failed on them ({path} says how): {', '.join(failed)}")
+    names = [source.name for source in sums if source.name not in failed]
+    if not names:
+        raise SystemExit("nothing was measured")
+    order = {name: number for number, name in enumerate(names)}
+    kept = [p for key, p in points.items() if p["image"] in order and (key in keys or p["codec"] not in codecs)]
+    run["codecs"] = {name: run["codecs"][name] for name in NAMES if name in run["codecs"]}
+    return run, sorted(kept, key=lambda p: (order[p["image"]], NAMES.index(p["codec"]), p["quality"]))
 
 
 def main() -> None:
@@ -65,6 +92,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"))
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error("--jobs must be 1 or more")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"{options.out}: {error.strerror}") from None
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that are started
     metrics, without = available([m for m in METRICS if m in {"psnr_db", *options.metrics}])
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from string import Template
@@ -27,7 +28,7 @@ from .codecs import build
 from .equal_bytes import shown
 from .images import KODAK, Source, is_kodak, kodak_sources, sources
 from .metrics import METRICS
-from .results import FILE, Record, lines, measured
+from .results import FILE, Record, lines, measured, with_others
 from .summary import ANCHOR, against_anchor, curves, per_image
 
 HERE = Path(__file__).parent
@@ -41,14 +42,17 @@ def load(folder: Path) -> tuple[Record, list[Record], Record]:
     """The newest run, its points, and what summary.json says of them (computed where it is not there). Raises SystemExit."""
     path = folder / FILE
     runs = [r for r in lines(path) if r["kind"] == "run"]
-    points = list(measured(path, runs[-1]).values()) if runs else []
+    run = with_others(path, runs[-1]) if runs else {}
+    points = list(measured(path, run).values()) if runs else []
     if not points:
         raise SystemExit(f"no results in {path}; run python -m benchmarks.rate_distortion --out {folder}")
     if (folder / "summary.json").exists():
-        return runs[-1], points, json.loads((folder / "summary.json").read_text())
+        summary = json.loads((folder / "summary.json").read_text())
+        if summary["run"].get("id") == run.get("id"):  # else that run was not finished
+            return run, [p for p in points if p["image"] in summary["images"]], summary
     rates = {m: against_anchor(points, m) for m in METRICS if any(p[m] is not None for p in points)}
     summary = {"curves": curves(points), "bd_rate": rates, "per_image_bd_rate": per_image(points)}
-    return runs[-1], points, summary
+    return run, points, summary
 
 
 def references(images: Sequence[str]) -> list[Record]:
@@ -150,13 +154,22 @@ def chosen(gains: dict[str, float | None], images: Sequence[str]) -> list[str]:
     return list(dict.fromkeys((names[0], names[len(names) // 2], names[-1])))
 
 
-def look(pictures: dict[str, Source], names: Sequence[str], gains: dict[str, Any], model: str, bpp: float) -> str:
+def look(
+    pictures: dict[str, Source],
+    names: Sequence[str],
+    gains: dict[str, Any],
+    model: str,
+    bpp: float,
+    measured_model: str | None,
+) -> str:
     """The pictures of these names, each as every codec has it in the same bytes."""
     missing = [n for n in names if n not in pictures]
     if missing:
         return f"<p>Not shown: {escape(', '.join(missing))} could not be found; name their folder by --images.</p>"
     others, left_out = build(OTHERS, model)
     codec = Codec(model)
+    if measured_model not in (None, codec.model_id.hex()):
+        left_out.append(f"The curves are of model {measured_model}, these pictures of {codec.model_id.hex()}.")
     out = [
         f"<p>Ours at about {bpp:g} bits per pixel; the others at the highest quality that takes no more bytes. The pictures are "
         "those on which ours gains least, in the middle, and most on JPEG-O; shown is the middle of each. Drag the divider, or use the "
@@ -180,8 +193,10 @@ def page(folder: Path, images: Path | None, model: str, bpp: float) -> str:
     run, points, summary = load(folder)
     names = list(dict.fromkeys(p["image"] for p in points))
     published, per_picture = references(names), summary["per_image_bd_rate"]
+    found: dict[str, Source] = {}
     if run["images_folder"] == KODAK:
-        found = {s.name: s for s in kodak_sources(images)}
+        with suppress(SystemExit):  # neither found nor to be had: the page does without
+            found = {s.name: s for s in kodak_sources(images)}
     else:
         place = images or (Path(run["images_folder"]) if run["images_folder"] else None)
         found = {s.name: s for s in sources(place)} if place is None or place.is_dir() else {}
@@ -200,7 +215,7 @@ def page(folder: Path, images: Path | None, model: str, bpp: float) -> str:
         window=f"{WINDOW_DB[0]:g}–{WINDOW_DB[1]:g}",
         middle=f"{MIDDLE_DB:g}",
         rates=rates_table(summary),
-        look=look(found, chosen(gains, names), gains, model, bpp),
+        look=look(found, chosen(gains, names), gains, model, bpp, run["model"]),
         record=record(run, names, published),
         data=json.dumps(data).replace("<", "\\u003c"),
         plotly=get_plotlyjs().replace("</script", "<\\/script"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import secrets
 import shlex
 import subprocess
 import sys
@@ -44,18 +45,41 @@ def append(path: Path, record: Record) -> None:
 
 def measured(path: Path, run: Record) -> dict[Key, Record]:
     """The points that stand for `run`: same pictures, codec settings (ours name the model) and versions, and all of its metrics."""
+    runs: dict[str | None, Record] = {}
     points: dict[Key, Record] = {}
-    comparable = False
-    codecs: Mapping[str, Any] = {}
     for record in lines(path):
         if record["kind"] == "run":
-            comparable = record["images_folder"] == run["images_folder"] and set(run["metrics"]) <= set(
-                record["metrics"]
+            runs[record.get("id")] = runs[None] = (
+                record  # points of older records do not name their run, which is the last one
             )
-            codecs = record["codecs"]
-        elif comparable and run["codecs"].get(record["codec"]) == codecs[record["codec"]]:
-            points[record["codec"], record["quality"], record["image"]] = record
+        elif record["kind"] == "point":
+            own, codec = runs.get(record.get("run"), {}), record["codec"]
+            if (
+                own
+                and comparable(own, run)
+                and codec in run["codecs"]
+                and _same(own["codecs"].get(codec), run["codecs"][codec])
+            ):
+                points[codec, record["quality"], record["image"]] = record
     return points
+
+
+def comparable(earlier: Record, run: Record) -> bool:
+    """Whether points of an earlier run have the pictures and the metrics of this one."""
+    return earlier["images_folder"] == run["images_folder"] and set(run["metrics"]) <= set(earlier["metrics"])
+
+
+def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    return one is not None and all(one[key] == other[key] for key in ("settings", "version"))
+
+
+def with_others(path: Path, run: Record) -> Record:
+    """`run` with the codecs, too, that comparable runs measured before, each as it was last."""
+    codecs: dict[str, Any] = {}
+    for record in lines(path):
+        if record["kind"] == "run" and comparable(record, run):
+            codecs |= record["codecs"]
+    return run | {"codecs": codecs | run["codecs"]}
 
 
 def run_record(
@@ -65,6 +89,7 @@ def run_record(
     `images.KODAK`; None for scikit-image's photographs."""
     return {
         "kind": "run",
+        "id": secrets.token_hex(4),
         "command": shlex.join(["python", "-m", "benchmarks.rate_distortion", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ def tasks(codecs: Mapping[str, ImageCodec], sources: Sequence[Source], quick: bo
     ]
 
 
+def checksum(image: Image.Image) -> int:
+    """Of the pixels: a picture that was changed under its name must be measured again."""
+    return zlib.crc32(image.tobytes())
+
+
 @lru_cache(maxsize=2)
 def _original(source: Source) -> Image.Image:
     return source.read()
@@ -75,6 +81,7 @@ class Bench:
             "codec": task.codec,
             "quality": task.quality,
             "image": task.source.name,
+            "pixels_crc32": checksum(image),
             "width": image.width,
             "height": image.height,
             "bytes": len(data),
@@ -96,22 +103,30 @@ def _start(names: Sequence[str], model: str, metrics: Sequence[str]) -> None:
 
 def _measure(task: Task) -> Record:
     assert _bench is not None
-    return _bench.measure(task)
+    try:
+        return _bench.measure(task)
+    except Exception as error:  # one codec on one picture: the others go on
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        return {
+            "kind": "failure",
+            "codec": task.codec,
+            "quality": task.quality,
+            "image": task.source.name,
+            "error": problem,
+        }
 
 
-def sweep(
-    todo: Sequence[Task], codecs: Sequence[str], model: str, metrics: Sequence[str], jobs: int, path: Path
-) -> None:
-    """Measure, and append every point to the results. Each process loads the model once and uses one thread."""
+def sweep(todo: Sequence[Task], codecs: Sequence[str], model: str, run: Record, path: Path) -> None:
+    """Measure, and append every point, or that it failed, to the results. Each process loads the model once and uses one thread."""
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("points"), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=len(todo))
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(jobs, len(todo)), context, _start, (codecs, model, metrics)) as pool:
+        with ProcessPoolExecutor(min(run["jobs"], len(todo)), context, _start, (codecs, model, run["metrics"])) as pool:
             try:
                 for future in as_completed([pool.submit(_measure, task) for task in todo]):
-                    append(path, future.result())
+                    append(path, future.result() | {"run": run["id"]})
                     progress.advance(bar)
             finally:
                 pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, do not measure the rest first

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 KODAK_RECORD = ROOT / "benchmarks" / "results" / "kodak"
 DOCUMENTS = ("README.md", "weights/README.md", "benchmarks/README.md")
 MARKED = re.compile(r"(?<=<!-- results: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
-FIRST = ("vqcodec effort 9", "vqcodec", "vqcodec effort 1", "AVIF", "WebP", "JPEG 2000", "JPEG-O")
+FIRST = ("vqcodec effort 9", "vqcodec", "vqcodec effort 1", "AVIF", "AVIF for PSNR", "WebP", "JPEG 2000", "JPEG-O")
 METRICS = {"psnr_db": "PSNR", "psnr_y_db": "PSNR Y", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
 WORDS = ("codec", "settings", "version")  # columns of text
 Summary = Mapping[str, Any]
@@ -73,7 +73,10 @@ def metrics(summary: Summary) -> str:
         rates = [_percent(summary["bd_rate"][m].get(codec)) for m in found]
         gain = low.get("gain_db")
         cells = ["-" if low["mean_psnr_db"] is None else f"{low['mean_psnr_db']:.2f} dB"]
-        rows.append([codec, *rates, *cells, "-" if gain is None or codec == ANCHOR else f"{gain:+.2f} dB"])
+        reach = "-".join(f"{rate:.2f}" for rate in low.get("window_bpp") or ())
+        rows.append(
+            [codec, *rates, *cells, "-" if gain is None or codec == ANCHOR else f"{gain:+.2f} dB ({reach} bpp)"]
+        )
     return source(summary) + _table(("codec", *found.values(), "0.05-0.25 bpp", "gain on JPEG-O there"), rows)
 
 

@@ -61,8 +61,8 @@ def measure(
 
     todo = [task for task in wanted if not stands(task)]
     print(f"{len(todo)} of {len(wanted)} points to measure, the others are in {path}", flush=True)
+    append(path, run)
     if todo:
-        append(path, run)
         sweep(todo, list(codecs), options.model, run, path)
     run = with_others(path, run)
     points = measured(path, run)

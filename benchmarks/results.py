@@ -76,10 +76,12 @@ def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
 def with_others(path: Path, run: Record) -> Record:
     """`run` with the codecs, too, that comparable runs measured before, each as it was last."""
     codecs: dict[str, Any] = {}
+    model = None
     for record in lines(path):
         if record["kind"] == "run" and comparable(record, run):
             codecs |= record["codecs"]
-    return run | {"codecs": codecs | run["codecs"]}
+            model = record["model"] or model
+    return run | {"codecs": codecs | run["codecs"], "model": run["model"] or model}
 
 
 def run_record(

@@ -96,7 +96,9 @@ def curve(codec: Codec, images: list[Any], weight: float | None, scalar: bool) -
                 counts.append(quantizer.counts)
                 decoded = codec.transforms.synthesise(coded.reshape(latent.shape), code / 4096 - 8, picture.shape)
             else:
-                decoded = codec.decode_pixels(codec.encode_pixels(picture, quality=quality, rate_weight=weight))
+                decoded = codec.decode_pixels(
+                    codec.encode_pixels(picture, quality=quality, effort=1, rate_weight=weight)
+                )
                 assert codec.stats is not None
                 bits += codec.stats.estimated_bits
             error = np.square(decoded.astype(float) - picture).mean()

@@ -2,69 +2,64 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import ddp_worker
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from support import TINY, picture
-from vqcodec.registry import load
-from vqcodec.training import checkpoints
+from vqcodec.registry import load, write_weights
+from vqcodec.training import checkpoints, loop
 from vqcodec.training.data import load_pictures
-from vqcodec.training.loop import Trainer
 from vqcodec.training.network import Network
 from vqcodec.training.restore import restore
 
-WORKER = Path(__file__).parent / "ddp_worker.py"
+DIES_AT = 40
 
 
-def start() -> Network:
-    """The tiny model, its synthesis spoilt: so that there is something to learn."""
-    network = restore(*load(TINY))
-    with torch.no_grad():
-        network.synthesis.linear.weight.mul_(0.7)
-    return network
-
-
-def loss(network: Network, pictures: list[torch.Tensor], phase: str) -> float:
-    trainer = Trainer(pictures, network.config, [], Path("unused"), batch=8, crop_px=64, varied=False)
+def loss(network: Network, pictures: list[torch.Tensor]) -> float:
+    """Over the same crops and steps whenever it is asked for."""
+    trainer = loop.Trainer(pictures, network.config, [], Path("unused"), batch=8, crop_px=64, varied=False)
     trainer.start_from(network)
     with torch.no_grad():
-        return float(np.mean([trainer.loss(phase)[0].item() for _ in range(6)]))
+        return float(np.mean([trainer.loss("vector")[0].item() for _ in range(6)]))
 
 
-def test_two_ranks_equal_twice_the_batch_though_one_is_killed(tmp_path: Path) -> None:
-    from vqcodec.registry import write_weights
-
-    folder = tmp_path / "pictures"
+def test_two_ranks_equal_twice_the_batch_though_one_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, weights = tmp_path / "pictures", tmp_path / "start.safetensors"
     folder.mkdir()
     for seed in range(3):
         Image.fromarray(picture(150, 140, seed)).save(folder / f"{seed}.png")
-    tensors, config = load(TINY)
-    tensors["synthesis.linear.weight"] = (tensors["synthesis.linear.weight"] * 0.7).astype("f2")
-    weights = tmp_path / "start.safetensors"
-    write_weights(weights, tensors, config)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
-    runs = {"two": [*torchrun, WORKER, folder, tmp_path / "two", weights, "2", "40"],
-            "one": [WORKER, folder, tmp_path / "one", weights, "4"]}  # fmt: skip
     pictures = load_pictures([folder])
-    before, after, steps = loss(start(), pictures, "vector"), {}, {}
-    for name, arguments in runs.items():
-        done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        if name == "two":
-            assert "restarted; going on from" in done.stdout
-        stored, metadata = checkpoints.load(tmp_path / name / "checkpoint.safetensors")
+    tensors, config = load(TINY)
+    tensors["synthesis.linear.weight"] *= np.float16(0.7)  # so that there is something to learn
+    write_weights(weights, tensors, config)
+
+    # torchrun keeps its store over a restart, where the dead ranks' addresses would be found (pytorch/pytorch#135712)
+    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    worker = [ddp_worker.__file__, folder, tmp_path / "two", weights, "2", DIES_AT]
+    command = [sys.executable, *torchrun, *map(str, worker)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "restarted; going on from" in done.stdout
+
+    for module, name in ((loop, "time"), (loop, "SAVE_SECONDS"), (loop.Trainer, "train_step")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # what the worker replaces comes back
+    ddp_worker.train(folder, tmp_path / "one", weights, 4, None)
+
+    before, after, steps = loss(restore(tensors, config), pictures), {}, {}
+    for run in ("one", "two"):
+        stored, metadata = checkpoints.load(tmp_path / run / "checkpoint.safetensors")
         network = restore(tensors, config)
         assert checkpoints.carry_over(network, stored, "model.") == []
-        after[name], steps[name] = loss(network, pictures, "vector"), metadata["step"]
-        assert (tmp_path / name / "model.safetensors").exists()
-        log = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
-        assert log[-1]["phase"] == "vector"
-    assert steps["one"] == steps["two"] >= 70
-    assert after["one"] < 0.9 * before
+        after[run], steps[run] = loss(network, pictures), metadata["step"]
+    assert steps["one"] == steps["two"] > DIES_AT
     gained = before - after["one"]
-    assert abs(after["two"] - after["one"]) < 0.25 * gained
+    assert gained > 0.1 * before
+    assert abs(after["two"] - after["one"]) < 0.25 * gained, (before, after)

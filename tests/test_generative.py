@@ -289,7 +289,7 @@ def test_the_elbo_rises_and_counts_per_cell() -> None:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[union-attr]
         optimizer.step()
-        losses.append(loss.item())
+        losses.append(float(loss.detach()))  # type: ignore[union-attr]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
     torch.manual_seed(1)
     together = gaussian.negative_elbo(bottleneck, latent)[1]

@@ -219,7 +219,7 @@ class Trainer:
             encoder.requires_grad_(learns)
         if ranks.size() > 1 and (changed or not isinstance(self.forward, DistributedDataParallel)):
             self.forward = PhaseForward(self.network)  # lets go of the old hooks
-            self.forward = DistributedDataParallel(self.forward, broadcast_buffers=False, find_unused_parameters=True)
+            self.forward = DistributedDataParallel(self.forward, find_unused_parameters=True)
 
     def train_step(self, phase: Phase) -> dict[str, float]:
         rate = LEARNING_RATE[phase.name] * schedule(phase.fraction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from PIL import Image
 from support import TINY, picture
 from vqcodec.codec import Codec
 
+# Whoever runs us in the background has these ignored; the programs that we start and signal must not inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # tiny pictures: a second thread only waits
 
 

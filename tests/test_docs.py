@@ -23,7 +23,7 @@ CHANGES = [
     (re.compile(r"examples/"), f"{ROOT}/examples/"),
     (re.compile(r"^sh check\.sh$", re.M), "true"),
     (re.compile(r"--minutes 60"), "--minutes 0.02 --batch 1 --crop 64 --threads 1"),
-    (re.compile(r"--images KODAK"), f"--images {ROOT}/none --quick"),
+    (re.compile(r"--images KODAK|--kodak"), f"--images {ROOT}/none --quick"),
     (re.compile(r"benchmarks\.throughput$", re.M), "benchmarks.throughput --help"),
     (re.compile(r"^python -m benchmarks", re.M), "cd work && python -m benchmarks"),
     (re.compile(r"--only (overhead|cold).*"), "--help"),

@@ -24,6 +24,7 @@ def stop_politely(*, quietly: bool = False) -> None:
     """Let SIGTERM and SIGHUP end the process the way Ctrl-C does: one line (none, with `quietly`), and nothing left behind."""
 
     def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the cleaning up
         if not quietly:
             say("terminated")
         raise SystemExit(128 + number)
@@ -31,9 +32,7 @@ def stop_politely(*, quietly: bool = False) -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
             number = getattr(signal, name)
-            if (
-                signal.getsignal(number) is signal.SIG_DFL
-            ):  # not where nohup, or a program around us, has said otherwise
+            if signal.getsignal(number) is signal.SIG_DFL:  # not where nohup, or a program around us, says otherwise
                 signal.signal(number, stop)
 
 

@@ -16,6 +16,11 @@ class Failed(Exception):
     """A line for people, raised while one input is worked on."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. A class of its own: after a plain KeyboardInterrupt inside exec() of a text (torch's import does much of that),
+    Python 3.11 ends by SIGINT whatever exit code was asked for."""
+
+
 def say(message: str) -> None:
     click.echo(f"vqcodec: {' '.join(message.split())}", err=True)
 
@@ -29,8 +34,15 @@ def stop_politely(*, quietly: bool = False) -> None:
             say("terminated")
         raise SystemExit(128 + number)
 
+    def interrupt(_: int, __: object) -> None:
+        raise Interrupted
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+        if hasattr(signal, name):
             number = getattr(signal, name)
             if signal.getsignal(number) is signal.SIG_DFL:  # not where nohup, or a program around us, says otherwise
                 signal.signal(number, stop)

@@ -112,6 +112,21 @@ def test_a_signal_while_torch_is_imported(photos: list[Path], tmp_path: Path) ->
         assert errors == "vqcodec: interrupted\n"
 
 
+def test_a_signal_inside_exec_leaves_the_exit_code_ours(tmp_path: Path) -> None:
+    """Where Python 3.11 would end by SIGINT after a plain KeyboardInterrupt, whatever exit code was asked for."""
+    (tmp_path / "inside_exec.py").write_text(
+        "import os, signal\n"
+        "from vqcodec.console import guard, stop_politely\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "stop_politely()\n"
+        "guard(lambda: exec('os.kill(os.getpid(), signal.SIGINT)'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "inside_exec"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "vqcodec: interrupted\n")
+
+
 def test_a_full_disk(photos: list[Path], tmp_path: Path) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60, 60))

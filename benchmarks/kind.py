@@ -19,7 +19,7 @@ from vqcodec.targets import psnr
 from .bd_rate import WINDOW_DB, Curve, bd_rate, overlap
 from .images import load_images
 
-QUALITIES = (1, 12, 25, 37, 50, 62, 75, 87, 100)
+QUALITIES = (1, 8, 15, 22, 29, 36, 43, 50, 57, 64, 71, 78, 85, 92, 100)
 
 
 def curve(codec: Codec, images: Sequence[Image.Image], effort: int) -> Curve:

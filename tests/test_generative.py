@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from vqcodec.cli import main
 from vqcodec.codec import Codec
 from vqcodec.training import gaussian
 from vqcodec.training.data import load_pictures, random_crops, usual_crop
-from vqcodec.training.export import export
+from vqcodec.training.export import export, step_codes
 from vqcodec.training.loop import FINE_TUNE_SHARE, make_plan
 from vqcodec.training.restore import restore
 
@@ -77,6 +77,25 @@ def test_a_restored_model_codes_as_well_as_the_original(photos: Path, tmp_path: 
     (size, db), (size_again, db_again) = figures
     assert size_again == pytest.approx(size, rel=0.06)
     assert db_again == pytest.approx(db, abs=0.15)
+
+
+def test_qualities_are_even_in_db_though_some_crops_are_blank() -> None:
+    class Blurred(torch.nn.Module):
+        """Errors of a tenth of the step; a sixth of the crops becomes exact below a step of 1/4."""
+
+        quantise = None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_parameter("any", torch.nn.Parameter(torch.zeros(1)))
+
+        def forward(self, x: torch.Tensor, log2_step: torch.Tensor, *_: Any, noise: bool) -> tuple[torch.Tensor, None]:
+            error = torch.full_like(x, 0.1 * 2.0 ** float(log2_step[0]))
+            error[::6] *= float(log2_step[0]) > -2
+            return x + error, None
+
+    codes = step_codes(cast(Any, Blurred()), [torch.zeros(3, 192, 192, dtype=torch.uint8)]).astype(int)
+    assert np.abs(np.diff(codes) - (codes[-1] - codes[0]) / 99).max() < 30
 
 
 def test_weights_of_another_architecture_are_one_line() -> None:

@@ -9,7 +9,8 @@ Held-out glyphs are drawn from the typefaces of `benchmarks.pictures` that no tr
 from __future__ import annotations
 
 import argparse
-from itertools import combinations
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from vqcodec.quantizer import CODEWORDS, SINGLE_TABLES, ZERO, single_table_book
 from vqcodec.registry import ModelError
 
 from .pictures.fonts import font_files
-from .pictures.glyphs import CHARACTERS, SIDE_PX, glyph, glyphs
+from .pictures.glyphs import CHARACTERS, SIDE_PX, SIZES_PX, glyph, glyphs
 
 Pixels = npt.NDArray[np.uint8]
 ACTIVE_NATS = 0.01  # a dimension whose mean KL is above is in use
@@ -91,7 +92,7 @@ def samples(codec: Codec, count: int, quality: float) -> None:
 
 @torch.inference_mode()
 def gaussian(codec: Codec, count: int, quality: float) -> None:
-    """Moments of the aggregate posterior, and averages of two typefaces' letters."""
+    """Moments of the aggregate posterior, and averages of two letters."""
     bottleneck = generate.require_bottleneck(codec)
     fonts = font_files(True)
     posteriors = []
@@ -106,21 +107,37 @@ def gaussian(codec: Codec, count: int, quality: float) -> None:
     print(f"{len(mean)} held-out glyphs: KL {kl.sum():.1f} nats, {int(active.sum())} of {len(kl)} dimensions in use; aggregate "
           f"posterior: mean {mean.mean():+.3f} (root mean square over dimensions {mean.mean(0).square().mean().sqrt():.3f}), "
           f"variance {variance.mean():.3f} ({variance.min():.3f} to {variance.max():.3f})")  # fmt: skip
+    averages(codec, fonts, count, quality)
+
+
+def averages(codec: Codec, fonts: Sequence[Path], count: int, quality: float) -> None:
+    """Averages of two held-out pictures of one letter, in typefaces and sizes drawn at random, beside all the other glyphs."""
+    names = [
+        (font, letter, size)
+        for font in fonts
+        for letter in CHARACTERS
+        for size in range(SIZES_PX[0], SIZES_PX[-1] + 1, 2)
+    ]
+    real = [np.asarray(glyph(*name)) for name in names]
+    neighbours = torch.from_numpy(np.stack([picture[..., 0].reshape(-1) for picture in real]).astype(np.float32))
     rng = np.random.default_rng(0)
-    pairs = [(a, b) for a, b in combinations(range(len(fonts)), 2)]
-    drawn: dict[str, list[float]] = {"pixel average": [], "decoded average": [], "held-out glyph, decoded": []}
+    drawn: dict[str, list[tuple[float, bool]]] = {"pixel average": [], "decoded average": [], "end, decoded": []}
     for _ in track(range(count), "averages"):
-        first, second = pairs[rng.integers(len(pairs))]
         letter = CHARACTERS[rng.integers(len(CHARACTERS))]
-        ends = [np.asarray(glyph(fonts[i], letter, 44)) for i in (first, second)]
-        others = [np.asarray(glyph(f, letter, 44))[..., 0] for i, f in enumerate(fonts) if i not in (first, second)]
-        walk = [grey(codec, f) for f in generate.interpolate(codec, ends[0], ends[1], 3, quality=quality)]
-        pixel = np.rint((ends[0][..., 0].astype(float) + ends[1][..., 0]) / 2).astype(np.uint8)
-        for name, picture in zip(drawn, (pixel, walk[1], walk[0]), strict=True):
-            drawn[name].append(float(nearest([picture], others)[0]))
-    closer = np.mean(np.array(drawn["decoded average"]) < np.array(drawn["pixel average"]))
-    for name, values in drawn.items():
-        print(f"{name}: nearest held-out glyph of that letter at {np.mean(values):.2f} levels")
+        ends = rng.choice([i for i, name in enumerate(names) if name[1] == letter], 2, replace=False)
+        walk = [grey(codec, f) for f in generate.interpolate(codec, real[ends[0]], real[ends[1]], 3, quality=quality)]
+        pixel = np.rint((real[ends[0]].astype(float) + real[ends[1]])[..., 0] / 2)
+        for found, picture in zip(drawn.values(), (pixel, walk[1], walk[0]), strict=True):
+            row = torch.from_numpy(picture.reshape(1, -1).astype(np.float32))
+            distances = torch.cdist(row, neighbours)[0] / SIDE_PX
+            distances[ends] = np.inf
+            found.append((float(distances.min()), names[int(distances.argmin())][1] == letter))
+    for kind, found in drawn.items():
+        distance, same = np.mean(found, axis=0)
+        print(
+            f"{kind}: nearest of {len(names) - 2} other held-out glyphs at {distance:.2f} levels, the same letter in {same:.0%}"
+        )
+    closer = np.mean([d[0] < p[0] for d, p in zip(drawn["decoded average"], drawn["pixel average"], strict=True)])
     print(f"the decoded average is the closer one in {closer:.0%} of {count} pairs")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +102,15 @@ def test_what_cannot_be_written_or_read(photo: Path, tmp_path: Path) -> None:
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert run(photo, "-o", photo, "-f").exit_code == 1
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_a_name_that_is_no_unicode(image: Image.Image, tmp_path: Path) -> None:
+    source = tmp_path / os.fsdecode(b"caf\xe9.png")
+    image.save(source)
+    done = run(source, "-o", tmp_path / "out.html")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "<h1>caf\N{REPLACEMENT CHARACTER}.png</h1>" in (tmp_path / "out.html").read_text()
 
 
 @pytest.fixture(scope="module")

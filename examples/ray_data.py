@@ -3,7 +3,7 @@
     python examples/ray_data.py photos encoded --workers 2
 
 Every worker process loads the model once and works on one core. A row is path, vqc (the file's bytes; null if it failed) and error.
-A bad picture costs its own row only. Needs `pip install "vqcodec[cluster]"`.
+A bad picture costs its own row only. Needs `pip install ".[cluster]"`.
 """
 
 from __future__ import annotations

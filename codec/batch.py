@@ -45,7 +45,7 @@ def plan(paths: Sequence[str], folder: Path | None, suffix: str, *, recursive: b
             raise click.UsageError("stdin has no name for a file in -o DIR; give INPUT OUTPUT instead")
         jobs: list[Job] = []
         for path in paths:
-            if recursive and Path(path).is_dir():
+            if recursive and (stat := _stat(path)) and S_ISDIR(stat.st_mode):
                 jobs += _walk(Path(path), folder, suffix)
             else:
                 jobs.append(Job(path, _swapped(folder / Path(path).name, suffix) if Path(path).name else None))

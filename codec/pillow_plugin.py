@@ -47,7 +47,8 @@ class VQCImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "vqcodec image"
-    _offset: int | None = None  # of the file in `fp`; None once it is loaded. `tile` stays empty: Pillow has no decoder for it
+    # Of the file in `fp`, until it is loaded. `tile` stays empty: Pillow's Parser would look for a decoder of its own
+    _offset: int | None = None
 
     def _open(self) -> None:
         assert self.fp is not None

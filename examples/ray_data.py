@@ -20,10 +20,8 @@ import vqcodec
 if TYPE_CHECKING:
     import pyarrow
 
-ENCODER_CPUS, FILE_CPUS = (
-    0.8,
-    0.1,
-)  # of a core, as Ray reckons: encoders must leave room for reading and writing, or all wait for ever
+# Of a core, as Ray reckons: encoders must leave room for reading and writing, or all wait for ever
+ENCODER_CPUS, FILE_CPUS = 0.8, 0.1
 
 
 class Encoder:

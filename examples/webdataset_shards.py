@@ -4,7 +4,7 @@
     python examples/webdataset_shards.py encoded shards/*.tar --share 3/16   # the fourth of 16 workers, on any machine
 
 In every sample the picture (jpg, png, ...) becomes `vqc`; other fields stay as they are. A picture that cannot be encoded stays too,
-and is named on stderr; so is a shard that cannot be read, which is left out, and the exit code is then 1. A shard is written under another
+and is named on stderr; so is a shard that cannot be read: it is left out, and the exit code is 1. A shard is written under another
 name and renamed when whole, so a job that was stopped goes on where it was. Needs `pip install ".[cluster]"`.
 """
 

@@ -144,6 +144,12 @@ def test_an_input_that_is_named_twice_is_done_once(tree: Path, tmp_path: Path) -
     assert sorted(found(tmp_path / "out")) == ["a.vqc", "trip/b.vqc", "trip/day 2/c.vqc"]
 
 
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    done = vqcodec("encode", "-r", "n" * 300, "-o", tmp_path / "out")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "n" * 300 in done.stderr
+
+
 @posix
 def test_a_named_pipe_in_a_folder_is_not_waited_for(tree: Path, tmp_path: Path) -> None:
     os.mkfifo(tree / "pipe.png")

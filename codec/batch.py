@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
 import click
@@ -44,11 +45,11 @@ def plan(paths: Sequence[str], folder: Path | None, suffix: str, *, recursive: b
             raise click.UsageError("stdin has no name for a file in -o DIR; give INPUT OUTPUT instead")
         jobs: list[Job] = []
         for path in paths:
-            if recursive and Path(path).is_dir():
+            if recursive and (stat := _stat(path)) and S_ISDIR(stat.st_mode):
                 jobs += _walk(Path(path), folder, suffix)
             else:
                 jobs.append(Job(path, _swapped(folder / Path(path).name, suffix) if Path(path).name else None))
-        return jobs
+        return list(dict.fromkeys(jobs))  # an input that is named twice is done once
     if recursive:
         raise click.UsageError("-r needs -o DIR, a folder for the outputs")
     if len(paths) > 2:
@@ -186,6 +187,8 @@ class _Run:
         if folder is not None and target is not None:
             if not self.manner.force and source != target and _finished(target):
                 return None
+            if (stat := _stat(source)) and not S_ISREG(stat.st_mode) and not S_ISDIR(stat.st_mode):
+                raise ValueError(f"{source}: is no ordinary file; give INPUT OUTPUT instead")  # a pipe might never end
             self._make(Path(target).parent)
         out = output_path(source, target, self.manner.suffix, self.manner.force)
         if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in self.inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -28,7 +29,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 @dataclass(frozen=True)
 class Version:
-    """A picture as a codec gives it back. note: what else there is to say."""
+    """A picture as a codec gives it back. psnr_db: infinite where it is the original. note: what else there is to say."""
 
     name: str
     settings: str
@@ -99,7 +100,9 @@ def compare(codec: Codec, image: Image.Image, *, quality: float = 50, effort: in
     pixels = np.asarray(image)
 
     def version(name: str, settings: str, data: bytes, decoded: Image.Image, note: str = "") -> Version:
-        return Version(name, settings, decoded, len(data), psnr(pixels, np.asarray(decoded)), note)
+        shown = np.asarray(decoded)
+        psnr_db = math.inf if np.array_equal(pixels, shown) else psnr(pixels, shown)
+        return Version(name, settings, decoded, len(data), psnr_db, note)
 
     data = codec.encode(image, quality=quality, effort=effort, strip=True)
     jpeg_quality, jpeg_data = largest_within(lambda q: jpeg_file(image, q), len(data))

@@ -47,6 +47,8 @@ class VQCImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "vqcodec image"
+    # Of the file in `fp`, until it is loaded. `tile` stays empty: Pillow's Parser would look for a decoder of its own
+    _offset: int | None = None
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -58,14 +60,14 @@ class VQCImageFile(ImageFile.ImageFile):
         self._layers = header.layers
         self._scale = 1
         self.info.update(pillow_info(metadata))
-        self.tile = [ImageFile._Tile("vqc", (0, 0, *self.size), offset, self.mode)]  # there until it is loaded
+        self._offset = offset
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
         """Choose a picture 1/2, 1/4, 1/8 or 1/16 as wide and high, as small as `size` allows, from as many layers fewer.
 
         Returns mode and box as Pillow's JPEG does, or None if there is nothing to choose. mode is not looked at.
         """
-        if not self.tile or self._scale > 1 or not size:
+        if self._offset is None or self._scale > 1 or not size:
             return None
         width, height = self.size
         largest = min(width // max(1, size[0]), height // max(1, size[1]))
@@ -76,7 +78,7 @@ class VQCImageFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         """Decode the picture, once."""
-        if self.tile and self._im is None:
+        if self._offset is not None and self._im is None:
             limit = Image.MAX_IMAGE_PIXELS
             limits = _limits(None if limit is None else 2 * limit)  # from there on Pillow raises too
             data = self._read()
@@ -86,7 +88,7 @@ class VQCImageFile(ImageFile.ImageFile):
                 )
             if self._scale > 1:
                 decoded = decoded.reduce(self._scale)
-            self.im, self.readonly, self.tile = decoded.im, decoded.readonly, []
+            self.im, self.readonly, self._offset = decoded.im, decoded.readonly, None
             self._leave_file()
         return super().load()
 
@@ -99,9 +101,9 @@ class VQCImageFile(ImageFile.ImageFile):
 
     def _read(self) -> bytes:
         """The whole file, whose size was checked when it was opened."""
-        if self.fp is None:
+        if self.fp is None or self._offset is None:
             raise ValueError("Operation on closed image")
-        self.fp.seek(self.tile[0].offset)
+        self.fp.seek(self._offset)
         return self.fp.read()
 
     def _leave_file(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
@@ -111,7 +112,7 @@ def compare_files(
     comparison = comparing.compare(
         api.load_model(model), Image.fromarray(planes.colour), quality=quality, effort=effort
     )
-    title = "standard input" if source == "-" else Path(source).name
+    title = "standard input" if source == "-" else os.fsencode(Path(source).name).decode(errors="replace")
     if target is not None and Path(target).suffix.lower() == ".html":
         html = comparing.page(comparison, title).encode()
         write(target, lambda file: file.write(html), settings.force)

@@ -3,7 +3,7 @@
     python examples/ray_data.py photos encoded --workers 2
 
 Every worker process loads the model once and works on one core. A row is path, vqc (the file's bytes; null if it failed) and error.
-A bad picture costs its own row only. Needs `pip install "vqcodec[cluster]"`.
+A bad picture costs its own row only. Needs `pip install ".[cluster]"`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ import vqcodec
 if TYPE_CHECKING:
     import pyarrow
 
-ENCODER_CPUS, FILE_CPUS = (
-    0.8,
-    0.1,
-)  # of a core, as Ray reckons: encoders must leave room for reading and writing, or all wait for ever
+# Of a core, as Ray reckons: encoders must leave room for reading and writing, or all wait for ever
+ENCODER_CPUS, FILE_CPUS = 0.8, 0.1
 
 
 class Encoder:

@@ -4,8 +4,8 @@
     python examples/webdataset_shards.py encoded shards/*.tar --share 3/16   # the fourth of 16 workers, on any machine
 
 In every sample the picture (jpg, png, ...) becomes `vqc`; other fields stay as they are. A picture that cannot be encoded stays too,
-and is named on stderr. A shard is written under another name and renamed when whole, so a job that was stopped goes on where it
-was. Needs `pip install "vqcodec[cluster]"`.
+and is named on stderr; so is a shard that cannot be read: it is left out, and the exit code is 1. A shard is written under another
+name and renamed when whole, so a job that was stopped goes on where it was. Needs `pip install ".[cluster]"`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def encode_shard(source: Path, out: Path, codec: Any, **options: Any) -> tuple[i
     samples = failures = 0
     partial = out.with_suffix(".partial")
     with partial.open("wb") as file, webdataset.TarWriter(file, encoder=False) as writer:
-        for sample in webdataset.WebDataset([str(source)], shardshuffle=False):
+        for sample in webdataset.WebDataset([str(source)], shardshuffle=False, empty_check=False):
             fields = {k: v for k, v in sample.items() if k == "__key__" or not k.startswith("__")}
             samples += 1
             try:
@@ -81,16 +81,23 @@ def main() -> None:
     torch.set_num_threads(1)  # more workers are faster than more threads
     codec = vqcodec.load_model()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    begin, samples, failures = time.monotonic(), 0, 0
+    begin, samples, failures, broken = time.monotonic(), 0, 0, 0
     number, of = arguments.share
     for source in sorted(arguments.shards)[number::of]:
         out = arguments.out / source.name
         if out.exists():
             continue
-        done, failed = encode_shard(source, out, codec, quality=arguments.quality, effort=arguments.effort)
-        samples, failures = samples + done, failures + failed
+        try:
+            done, failed = encode_shard(source, out, codec, quality=arguments.quality, effort=arguments.effort)
+        except Exception as error:  # whatever the reader raises on a damaged shard; the others go on
+            print(f"{source}: {error}", file=sys.stderr)
+            broken += 1
+        else:
+            samples, failures = samples + done, failures + failed
     seconds = time.monotonic() - begin
     print(f"{samples} samples, {failures} failed, {seconds:.1f} s, {samples / max(seconds, 1e-9):.2f} samples/s")
+    if broken:
+        sys.exit(f"{broken} shards failed")
 
 
 if __name__ == "__main__":

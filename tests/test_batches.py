@@ -137,6 +137,27 @@ def test_an_empty_folder_and_one_that_fails_leave_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_an_input_that_is_named_twice_is_done_once(tree: Path, tmp_path: Path) -> None:
+    done = vqcodec("encode", "-r", tree, tree, tree / "a.png", "-o", tmp_path / "out", "-v")
+    assert done.exit_code == 0
+    assert "3 of 3 inputs encoded in " in done.stderr
+    assert sorted(found(tmp_path / "out")) == ["a.vqc", "trip/b.vqc", "trip/day 2/c.vqc"]
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    done = vqcodec("encode", "-r", "n" * 300, "-o", tmp_path / "out")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "n" * 300 in done.stderr
+
+
+@posix
+def test_a_named_pipe_in_a_folder_is_not_waited_for(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tree / "pipe.png")
+    done = vqcodec("encode", "-r", tree, "-o", tmp_path / "out")
+    assert f"{tree / 'pipe.png'}: is no ordinary file; give INPUT OUTPUT instead" in done.stderr
+    assert "1 of 4 inputs failed" in done.stderr
+
+
 def copies(tmp_path: Path, *names: str) -> list[Job]:
     (tmp_path / "out").mkdir()
     jobs = []

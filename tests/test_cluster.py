@@ -77,6 +77,22 @@ def test_shards_in_and_out(tmp_path: Path) -> None:
     assert "same name" in twins.stderr
 
 
+def test_a_bad_shard_costs_itself_only(tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    for name in ("a", "z"):
+        write_shard(tmp_path / f"{name}.tar", {"0.png": png(0)})
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:700])
+    write_shard(tmp_path / "empty.tar", {})
+    out = tmp_path / "out"
+    done = run("webdataset_shards.py", out, *sorted(tmp_path.glob("*.tar")), tmp_path / "missing.tar")
+    assert (done.returncode, done.stdout[:20]) == (1, "2 samples, 0 failed,")
+    assert f"{tmp_path / 'cut.tar'}: " in done.stderr
+    assert f"{tmp_path / 'missing.tar'}: " in done.stderr
+    assert done.stderr.endswith("2 shards failed\n")
+    assert sorted(p.name for p in out.glob("*.tar")) == ["a.tar", "empty.tar", "z.tar"]
+    assert read_shard(out / "empty.tar") == {}
+
+
 def test_files_through_ray(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     parquet = pytest.importorskip("pyarrow.parquet")

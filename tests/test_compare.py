@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +51,11 @@ def test_figures_are_those_of_the_files(codec: Codec, image: Image.Image) -> Non
     assert found.jpeg.psnr_db == psnr(np.asarray(image), np.asarray(Image.open(io.BytesIO(jpeg))))
     assert (len(jpeg) <= len(data)) == (found.jpeg.note == "")
     assert found.lines[0] == "original: 400x340 RGB"
+
+
+def test_what_is_the_original_has_no_finite_psnr(codec: Codec) -> None:
+    flat = compare.compare(codec, Image.new("L", (300, 200), 8), effort=1, quality=100)
+    assert flat.jpeg.figures.endswith(" bpp, inf dB")
 
 
 def test_crops_lie_where_the_difference_is() -> None:
@@ -100,6 +107,15 @@ def test_what_cannot_be_written_or_read(photo: Path, tmp_path: Path) -> None:
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert run(photo, "-o", photo, "-f").exit_code == 1
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are Unicode there")
+def test_a_name_that_is_no_unicode(image: Image.Image, tmp_path: Path) -> None:
+    source = tmp_path / os.fsdecode(b"caf\xe9.png")
+    image.save(source)
+    done = run(source, "-o", tmp_path / "out.html")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "<h1>caf\N{REPLACEMENT CHARACTER}.png</h1>" in (tmp_path / "out.html").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -232,6 +232,17 @@ def test_streams_that_do_not_seek(data: bytes) -> None:
         assert np.array_equal(image, vqcodec.decode(data))
 
 
+def test_pillows_parser_knows_the_size_before_the_end(data: bytes) -> None:
+    """As Django asks for the size of an uploaded picture."""
+    parser = ImageFile.Parser()
+    for begin in range(0, len(data), 1024):
+        parser.feed(data[begin : begin + 1024])
+        if begin == 4096:  # all metadata, and less than all layers
+            assert parser.image is not None
+            assert parser.image.size == (WIDTH, HEIGHT)
+    assert np.array_equal(parser.close(), vqcodec.decode(data))
+
+
 def test_files_are_left_when_loaded_and_closed_ones_say_so(path: Path) -> None:
     image = Image.open(path)
     file = image.fp

@@ -50,6 +50,8 @@ def test_every_public_name_is_there(site: Path) -> None:
     page = (site / "docs/python/index.html").read_text()
     for name in vqcodec.__all__:
         assert name == "__version__" or f'id="vqcodec.{name}"' in page, name
+    for name in ("encode", "decode", "encode_batch", "decode_batch"):
+        assert f'id="vqcodec.codec.Codec.{name}"' in page, name
 
 
 def test_pages_load_nothing_but_files_of_the_site(site: Path) -> None:

@@ -206,6 +206,8 @@ def read_bytes(source: bytes | str | Path, limits: Limits) -> bytes:
     """The bytes of a file given as such or as a path. Raises a VQCError."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
+    if not isinstance(source, str | Path):
+        raise VQCError(f"neither bytes nor a path: {type(source).__name__}")
     path = Path(source)
     try:
         limits.check_file(path.stat().st_size)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -243,7 +244,7 @@ class Codec:
         rate_weight: float | None,
         progress: Progress | None,
     ) -> tuple[bytes, EncodeStats]:
-        if effort not in range(1, 10):
+        if not isinstance(effort, Integral) or effort not in range(1, 10):
             raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
         pixels = planes.colour
         height, width = pixels.shape[:2]

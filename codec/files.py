@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -43,8 +44,6 @@ def write(target: str, fill: Callable[[IO[bytes]], object], force: bool) -> int:
     Without `force`, a file that has appeared there meanwhile is an error, and stays.
     """
     if target == "-":
-        from io import BytesIO
-
         if sys.stdout is None:
             raise ValueError("stdout is closed")
         if sys.stdout.isatty():
@@ -108,6 +107,13 @@ def read(source: str, limits: Limits) -> bytes:
     data = _stdin().read(limits.max_file_bytes + 1)
     limits.check_file(len(data))
     return data
+
+
+def read_stdin(limits: Limits) -> BytesIO:
+    """All of stdin, with a name for messages. Raises a VQCError."""
+    file = BytesIO(read("-", limits))
+    file.name = "standard input"
+    return file
 
 
 def _stdin() -> IO[bytes]:

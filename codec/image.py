@@ -84,7 +84,9 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapp
         return _from_array(image, limits)
     if isinstance(image, Image.Image):
         return _from_pil(image, limits, "the picture", strip, info)
-    name = str(image) if isinstance(image, str | Path) else "standard input"
+    if isinstance(image, bytes | bytearray):
+        raise ImageError("the picture: bytes of a file; wrap them in io.BytesIO")
+    name = str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture"))
     with _opened(image, name, limits) as opened:
         return _from_pil(opened, limits, name, strip)
 

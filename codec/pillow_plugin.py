@@ -122,6 +122,9 @@ def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
     info["icc_profile"] = options.get("icc_profile", image.info.get("icc_profile"))
     if isinstance(info["exif"], Image.Exif):
         info["exif"] = info["exif"].tobytes()
+    for key, value in info.items():
+        if not isinstance(value, bytes | None if key != "xmp" else bytes | str | None):
+            raise ValueError(f"{key} must be bytes, not {type(value).__name__}")
     with _as_os_errors():
         planes = to_planes(image, _limits(None), info=info)
         data = api.load_model().encode_planes(planes, quality=float(quality), effort=options.get("effort", 5))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .batch import PICTURE_SUFFIX
-from .files import output_path, read, write
+from .files import output_path, read, read_stdin, write
 from .workers import Coded, Progress
 
 if TYPE_CHECKING:
@@ -56,9 +55,8 @@ class Encoding:
 
         self.settings.apply()
         limits = self.settings.limits()
-        given = read(source, limits) if source == "-" else None
-        picture = source if given is None else BytesIO(given)
-        size = Path(source).stat().st_size if given is None else len(given)
+        picture = read_stdin(limits) if source == "-" else source
+        size = Path(picture).stat().st_size if isinstance(picture, str) else picture.getbuffer().nbytes
         data = api.load_model(self.model).encode(picture, limits=limits, progress=progress, **self.options)
         header = vqbitstream.unpack_header(data, limits)
         write(target, lambda file: file.write(data), self.settings.force)
@@ -106,7 +104,7 @@ def compare_files(
     target = None if output is None else output_path(source, output, "", settings.force)
     settings.apply()
     limits = settings.limits()
-    planes = to_planes(BytesIO(read(source, limits)) if source == "-" else source, limits, strip=True)
+    planes = to_planes(read_stdin(limits) if source == "-" else source, limits, strip=True)
     if planes.alpha is not None:
         warnings.warn(f"{source}: only the colours are compared: JPEG has no transparency", stacklevel=2)
     comparison = comparing.compare(

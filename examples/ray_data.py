@@ -50,7 +50,7 @@ class Encoder:
         try:
             return self.codec.encode(BytesIO(data), **self.options), None
         except vqcodec.VQCError as error:
-            return None, str(error).removeprefix("standard input: ")
+            return None, str(error).removeprefix("the picture: ")
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def encode_shard(source: Path, out: Path, codec: Any, **options: Any) -> tuple[i
                 fields = encoded(fields, codec, **options)
             except vqcodec.VQCError as error:
                 failures += 1
-                reason = str(error).removeprefix("standard input: ")
+                reason = str(error).removeprefix("the picture: ")
                 print(f"{source}: {sample['__key__']}: {reason}", file=sys.stderr)
             writer.write(fields)
     partial.replace(out)

@@ -319,9 +319,15 @@ def test_a_batch_in_python_is_encode_item_by_item(codec: Codec, photo: Path, tmp
     decoded = codec.decode_batch([made[0], b"damaged", FIXTURES / "rgb.vqc"])  # type: ignore[list-item]
     assert [getattr(d, "size", None) for d in decoded] == [(64, 64), None, (150, 90)]
     assert isinstance(decoded[1], VQCError)
+    nothings = [*codec.decode_batch([None, made[5]]), *codec.encode_batch([None, b"bytes"])]  # type: ignore[list-item]
+    assert [isinstance(n, VQCError) for n in nothings] == [True] * 4
+    assert str(nothings[0]) == "neither bytes nor a path: NoneType"
+    assert str(nothings[3]) == "the picture: bytes of a file; wrap them in io.BytesIO"
     assert codec.encode_batch([]) == []
     with pytest.raises(ValueError, match="quality"):
         codec.encode_batch(same_size, quality=0)
+    with pytest.raises(ValueError, match="effort"):
+        codec.encode_batch(same_size, effort=2.0)
 
 
 @pytest.mark.parametrize("method", [m for m in ("fork", "spawn") if m in multiprocessing.get_all_start_methods()])

@@ -20,9 +20,9 @@ from vqcodec.registry import Arrays
 from .data import random_crops, usual_crop
 from .network import Network
 
-OBSERVATION_SIGMA = 0.2  # standard deviation of p(latent | code), in the pixels' unit: larger is smoother and rounder
-LEARNING_RATE = 1e-3
-BATCH = 128  # cells
+OBSERVATION_SIGMA = 0.25  # standard deviation of p(latent | code), in the pixels' unit: larger is smoother and rounder
+LEARNING_RATE = 1.5e-3
+BATCH = 64  # cells
 CACHE_CELLS = 8192
 LOG_SECONDS = 20.0
 

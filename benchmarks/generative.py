@@ -43,25 +43,32 @@ class Recorder:
         return self.batches[-1][1]
 
 
-def indices(codec: Codec, data: bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Tables and symbols of a small file, in coding order."""
+def indices(codec: Codec, data: bytes) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Tables and symbols of each section of a file of one tile, in coding order."""
     contents = vqbitstream.unpack(data, vqbitstream.Limits())
-    section = contents.sections[0]
-    assert section is not None
-    recorder = Recorder(SectionReader(section.payload, codec.tables, section.index_crc))
     header = contents.header
-    codec.latent_coder.decode(header.tiles[0].shape, header.step_code, [recorder] * header.layers)
-    tables, symbols = (np.concatenate(part) for part in zip(*recorder.batches, strict=True))
-    return tables, symbols
+    sections = [section for section in contents.sections if section is not None]
+    recorders = [Recorder(SectionReader(s.payload, codec.tables, s.index_crc)) for s in sections]
+    spread = recorders * header.layers if header.single_section else recorders
+    codec.latent_coder.decode(header.tiles[0].shape, header.step_code, spread)
+    return [
+        (np.concatenate([t for t, _ in recorder.batches]), np.concatenate([s for _, s in recorder.batches]))
+        for recorder in recorders
+    ]
+
+
+def codewords(tables: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Numbers of the codewords of one stage, over all codebooks; escapes and other tables are left out."""
+    single = (tables < SINGLE_TABLES) & (symbols < CODEWORDS)
+    return np.asarray(single_table_book()[tables[single]] * CODEWORDS + symbols[single], dtype=np.int64)
 
 
 def index_figures(codec: Codec, files: list[bytes]) -> str:
     """Bits per index and codebook usage of many files."""
-    tables, symbols = (np.concatenate(part) for part in zip(*(indices(codec, f) for f in files), strict=True))
+    sections = [section for data in files for section in indices(codec, data)]
+    tables, symbols = (np.concatenate(part) for part in zip(*sections, strict=True))
     bits = codec.tables.bits[tables, symbols].mean()
-    single = tables < SINGLE_TABLES
-    words = single_table_book()[tables[single]] * CODEWORDS + symbols[single]
-    used = len(np.unique(words)) / (CODEWORDS * (single_table_book().max() + 1))
+    used = len(np.unique(codewords(tables, symbols))) / (CODEWORDS * (single_table_book().max() + 1))
     return f"{bits:.4f} bits per index, {(symbols != ZERO).mean():.2%} not zero, {used:.1%} of the codewords used"
 
 

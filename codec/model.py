@@ -26,7 +26,7 @@ STEP_FEATURES = STEP_LOG2_MAX - STEP_LOG2_MIN + 1
 class ModelConfig:
     """Sizes of everything that has weights. Defaults are the shipped model's."""
 
-    groups: tuple[int, ...] = (8, 24, 48, 80, 160)  # latent channels per layer, coarse to fine
+    groups: tuple[int, ...] = (8, 24, 32, 96, 160)  # latent channels per layer, coarse to fine
     side_channels: int = 32
     side_up: int = 48  # prior: side features at latent resolution
     state: int = 128  # prior: width of the trunk

@@ -317,6 +317,28 @@ def test_interpolate_command(photos: Path, tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
+def test_a_walk_never_overwrites_its_ends_nor_exceeds_the_limits(photos: Path, tmp_path: Path) -> None:
+    ends = (photos / "0.png", photos / "1.png")
+    before = [end.read_bytes() for end in ends]
+    for end in ends:
+        done = run("interpolate", *ends, "-m", TINY, "--steps", "2", "-f", "-o", end)
+        assert done.exit_code == 1
+        assert done.stderr == f"vqcodec: {end}: output and input are the same file\n"
+    assert [end.read_bytes() for end in ends] == before
+    Image.new("RGB", (400, 4)).save(tmp_path / "wide.png")
+    done = run("interpolate", *[tmp_path / "wide.png"] * 2, "-m", TINY, "--steps", "240", "-o", tmp_path / "w.png")
+    assert done.exit_code == 1
+    assert "a side is longer than the limit" in done.stderr
+    taken = tmp_path / "taken.gif"
+    taken.touch()
+    assert run("interpolate", *ends, "-m", TINY, "-o", taken).stderr.startswith(f"vqcodec: {taken}: exists already")
+
+
+@pytest.mark.parametrize("options", [["--quality", "nan"], ["--temperature", "nan"]])
+def test_nan_is_no_number(options: list[str], tmp_path: Path) -> None:
+    assert run("sample", "-m", TINY, *options, "-o", tmp_path / "s.png").exit_code == 2
+
+
 # the Gaussian bottleneck
 
 

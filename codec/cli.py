@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from vqcodec.batch import FILE_SUFFIX, PICTURE_SUFFIX, Manner, plan, run
 from vqcodec.cli_generate import interpolate, sample
-from vqcodec.console import guard, say, stop_politely
+from vqcodec.console import Finite, guard, say, stop_politely
 from vqcodec.files import read
 
 if TYPE_CHECKING:
@@ -72,16 +71,6 @@ class _Crop(click.ParamType):  # type: ignore[type-arg]
         return x, y, width, height
 
 
-class _Finite(click.FloatRange):
-    """A range that infinity and NaN are outside of."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is no number", param, ctx)
-        return number
-
-
 def _shared(command: Callable[..., None]) -> Callable[..., None]:
     """Options of both encode and decode."""
     for option in (
@@ -133,12 +122,12 @@ def _start(
 
 @main.command()
 @click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
-@click.option("-q", "--quality", type=_Finite(1, 100), default=50, show_default=True, help="1 smallest, 100 finest.")
+@click.option("-q", "--quality", type=Finite(1, 100), default=50, show_default=True, help="1 smallest, 100 finest.")
 @click.option(
     "--target-size", type=_Bytes(), help="Find the quality for a file of at most so many bytes: 50000, 50k, 1.5M."
 )
-@click.option("--target-bpp", type=_Finite(0, min_open=True), help="The same, in bits per pixel.")
-@click.option("--target-psnr", type=_Finite(0, min_open=True), help="Find the quality for this PSNR in dB.")
+@click.option("--target-bpp", type=Finite(0, min_open=True), help="The same, in bits per pixel.")
+@click.option("--target-psnr", type=Finite(0, min_open=True), help="Find the quality for this PSNR in dB.")
 @click.option(
     "-e",
     "--effort",
@@ -207,7 +196,7 @@ def decode(
 @main.command()
 @click.argument("source", metavar="IMAGE")
 @click.option("-o", "--output", type=click.Path(), help="A page (.html) or a picture (.png) to look at.")
-@click.option("-q", "--quality", type=_Finite(1, 100), default=50, show_default=True, help="Of our file.")
+@click.option("-q", "--quality", type=Finite(1, 100), default=50, show_default=True, help="Of our file.")
 @click.option("-e", "--effort", type=click.IntRange(1, 9), default=5, show_default=True, help="1 fast .. 9 smallest.")
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
@@ -335,9 +324,7 @@ def completion(shell: str) -> None:
 
 @main.command()
 @click.argument("data", metavar="DATA...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--minutes", type=click.FloatRange(min=0), help="How long to train; with --resume, a new plan of that length."
-)
+@click.option("--minutes", type=Finite(min=0), help="How long to train; with --resume, a new plan of that length.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME, runs/model without a name]"
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from vqcodec.console import guard
+from vqcodec.console import Finite, guard
 from vqcodec.files import output_path, write
 
 FRAME_MS = 120
@@ -32,23 +32,25 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("-f", "--force", is_flag=True, help="Overwrite the output."),
         click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."),
-        click.option("-q", "--quality", type=click.FloatRange(1, 100), default=50, show_default=True, help="The step."),
+        click.option("-q", "--quality", type=Finite(1, 100), default=50, show_default=True, help="The step."),
         click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file."),
     ):
         command = option(command)
     return command
 
 
-def _output(path: Path, suffixes: tuple[str, ...], force: bool) -> str:
-    """Where to write. Raises ValueError."""
+def _output(path: Path, suffixes: tuple[str, ...], force: bool, inputs: Sequence[str] = ()) -> str:
+    """Where to write, which is none of the inputs. Raises ValueError."""
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{path}: must end in {' or '.join(suffixes)}")
+    for source in inputs:
+        output_path(source, str(path), "", force)
     return output_path("-", str(path), "", force)
 
 
 @click.command()
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0.1, 4), default=1, show_default=True, help="Lower: likelier.")
+@click.option("--temperature", type=Finite(0.1, 4), default=1, show_default=True, help="Lower: likelier.")
 @click.option("--size", type=_Size(), default="256x256", show_default=True, help="Pixels.")
 @click.option("--gaussian", is_flag=True, help="From the Normal prior of the model's Gaussian bottleneck instead.")
 @_shared
@@ -99,7 +101,7 @@ def interpolate(
     """
 
     def work() -> None:
-        target = _output(output, (".gif", ".png"), force)
+        target = _output(output, (".gif", ".png"), force, (first, second))
         import numpy as np
         from PIL import Image
         from vqbitstream.limits import Limits
@@ -108,7 +110,10 @@ def interpolate(
         from .image import from_planes, to_planes
 
         ends = [from_planes(to_planes(path, Limits(), strip=True)).convert("RGB") for path in (first, second)]
-        ends[1] = ends[1].resize(ends[0].size, Image.Resampling.LANCZOS)
+        width, height = ends[0].size
+        if output.suffix.lower() == ".png":
+            Limits().check_size(steps * width, height)
+        ends[1] = ends[1].resize((width, height), Image.Resampling.LANCZOS)
         codec = api.load_model(model)
         frames = generate.interpolate(codec, np.asarray(ends[0]), np.asarray(ends[1]), steps, quality=quality)
         if files is not None:
@@ -116,15 +121,14 @@ def interpolate(
             for number, data in enumerate(frames):
                 place = output_path("-", str(files / f"{number:03}.vqc"), "", force)
                 write(place, lambda file, data=data: file.write(data), force)  # type: ignore[misc]
-        images = [codec.decode(data) for data in frames]
+        images = (codec.decode(data) for data in frames)  # one at a time: a walk of photographs is large
         if output.suffix.lower() == ".gif":
-            options: dict[str, Any] = {"save_all": True, "append_images": images[1:], "duration": FRAME_MS, "loop": 0}
-            write(target, lambda file: images[0].save(file, format="GIF", **options), force)
+            options: dict[str, Any] = {"save_all": True, "append_images": images, "duration": FRAME_MS, "loop": 0}
+            write(target, lambda file: next(images).save(file, format="GIF", **options), force)
             return
-        width, height = images[0].size
-        strip = Image.new("RGB", (width * len(images), height))
+        strip = Image.new("RGB", (width * steps, height))
         for number, image in enumerate(images):
             strip.paste(image, (number * width, 0))
         write(target, lambda file: strip.save(file, format="PNG"), force)
 
-    guard(work, first)
+    guard(work, str(output), first, second, *([str(files)] if files else []))

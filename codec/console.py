@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
 
 class Failed(Exception):
     """A line for people, raised while one input is worked on."""
+
+
+class Finite(click.FloatRange):
+    """A range that infinity and NaN are outside of."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,6 +58,26 @@ def stop_politely(*, quietly: bool = False) -> None:
             number = getattr(signal, name)
             if signal.getsignal(number) is signal.SIG_DFL:  # not where nohup, or a program around us, says otherwise
                 signal.signal(number, stop)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP wait until the block is over: what it changes is not left half changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {n: handler for n in numbers if callable(handler := signal.getsignal(n))}
+    held: list[int] = []
+    for number in handlers:
+        signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager

@@ -23,7 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from vqbitstream.errors import UnsupportedError, VQCError
 
+from .files import write
+
 Arrays = dict[str, npt.NDArray[Any]]
+FLOATING_PREFIXES = ("analysis.", "side_analysis.", "synthesis.", "bottleneck.")
 ENCODER_PREFIXES = ("analysis.", "side_analysis.", "encoder.", "bottleneck.")
 DECODER_SIZES = (
     "groups", "side_channels", "side_up", "state", "reduce", "hidden", "synthesis_width", "synthesis_blocks",
@@ -77,16 +80,17 @@ def manifest() -> tuple[ModelEntry, ...]:
 
 
 def write_weights(path: Path, tensors: Arrays, config: Mapping[str, Any]) -> bytes:
-    """Write a weights file and return its model id."""
-    from safetensors.numpy import save_file
+    """Write a weights file, through a temporary one, and return its model id."""
+    from safetensors.numpy import save
 
     contiguous = {k: np.ascontiguousarray(v) for k, v in tensors.items()}
-    save_file(contiguous, path, metadata={"vqcodec_config": json.dumps(config, sort_keys=True)})
+    data = save(contiguous, metadata={"vqcodec_config": json.dumps(config, sort_keys=True)})
+    write(str(path), lambda file: file.write(data), force=True)
     return model_id(tensors, config)
 
 
 def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """Tensors and config of a weights file. Raises ModelError."""
+    """Tensors and config of a weights file: what may become a network, and how large, is checked. Raises ModelError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -94,11 +98,37 @@ def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
             config = (file.metadata() or {}).get("vqcodec_config")
             if config is None:
                 raise ModelError(f"{path}: not a vqcodec weights file")
-            return {k: file.get_tensor(k) for k in file.keys()}, json.loads(config)  # noqa: SIM118
+            tensors, sizes = {k: file.get_tensor(k) for k in file.keys()}, json.loads(config)  # noqa: SIM118
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: not a readable weights file ({error})") from None
+    if reason := _unsound(tensors, sizes):
+        raise ModelError(f"{path}: not a sound weights file ({reason})")
+    return tensors, sizes
+
+
+def _unsound(tensors: Arrays, config: Any) -> str | None:
+    """Why a file is not to become a network: sizes that would fill the memory, numbers that are none."""
+    for name in DECODER_SIZES:
+        size = config.get(name) if isinstance(config, dict) else None
+        numbers, most = (size, 1024) if name == "groups" else ([size], 16 if name == "synthesis_blocks" else 1024)
+        if not (isinstance(numbers, list) and len(numbers) <= 16 and all(type(n) is int for n in numbers)):
+            return f"{name} is {str(size)[:20]}"
+        if not all(1 <= n <= most for n in numbers):
+            return f"{name} is outside 1..{most}"
+    for name, array in tensors.items():
+        if array.dtype.kind not in ("f" if name.startswith(FLOATING_PREFIXES) else "iu"):
+            return f"{name} is {array.dtype}"
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f"{name} is not finite"
+    codes = tensors.get("encoder.step_codes")
+    if codes is not None and codes.dtype != np.uint16:
+        return f"encoder.step_codes is {codes.dtype}"
+    sigma = tensors.get("bottleneck.sigma")
+    if sigma is not None and sigma.shape != (sum(config["groups"]),):
+        return "the bottleneck is another model's"
+    return None
 
 
 @dataclass(frozen=True)
@@ -145,9 +175,8 @@ def add(source: Path, name: str) -> UserModel:
     folder = user_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{identity}.safetensors"
-    temporary = path.with_suffix(".tmp")
-    shutil.copyfile(source, temporary)
-    temporary.replace(path)
+    with source.open("rb") as weights:
+        write(str(path), lambda file: shutil.copyfileobj(weights, file), force=True)
     return UserModel(name, identity, path)
 
 

@@ -18,7 +18,7 @@ from vqcodec import generate, registry
 from vqcodec.bottleneck import GaussianBottleneck, kl_to_normal, reparameterise
 from vqcodec.cli import main
 from vqcodec.codec import Codec
-from vqcodec.training import gaussian
+from vqcodec.training import checkpoints, gaussian
 from vqcodec.training.data import load_pictures, random_crops, usual_crop
 from vqcodec.training.export import export, step_codes
 from vqcodec.training.loop import FINE_TUNE_SHARE, make_plan
@@ -157,6 +157,50 @@ def test_bad_models_and_names_are_one_line(tmp_path: Path, models_folder: Path) 
 
 
 @pytest.mark.parametrize(
+    ("tensor", "change", "reason"),
+    [
+        (None, {"synthesis_blocks": 10**6}, "synthesis_blocks is outside 1..16"),  # would take all memory
+        (None, {"synthesis_width": 10**6}, "synthesis_width is outside 1..1024"),
+        (None, {"groups": [2] * 300}, "groups is "),
+        (None, {"state": -5}, "state is outside"),
+        (None, {"hidden": "x"}, "hidden is x"),
+        ("synthesis.linear.weight", lambda a: a * np.float16("nan"), "not finite"),
+        ("analysis.linear.bias", lambda a: a.astype(bool), "is bool"),
+        ("quantizer.counts", lambda a: a.astype("f4"), "is float32"),
+        ("prior.start.weight", lambda a: a + np.float32(0.5), "is float32"),
+        ("encoder.step_codes", lambda a: a.astype("i8") + 10**6, "is int64"),
+    ],
+)
+def test_hostile_weights_are_one_line(tensor: str | None, change: Any, reason: str, tmp_path: Path) -> None:
+    tensors, config = registry.load(TINY)
+    tensors, config = (tensors | {tensor: change(tensors[tensor])}, config) if tensor else (tensors, config | change)
+    registry.write_weights(tmp_path / "bad.safetensors", tensors, config)
+    for command in (("models", "add"), ("train", tmp_path, "--minutes", "1", "--out", tmp_path / "run", "--from")):
+        done = run(*command, tmp_path / "bad.safetensors")
+        assert done.exit_code == 1
+        assert done.stderr.count("\n") == 1
+        assert reason in done.stderr
+
+
+def test_a_config_that_is_none_is_one_line(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    for number, config in enumerate(("null", "[1]", "{", "[" * 100_000)):
+        bad = tmp_path / f"{number}.safetensors"
+        save_file(registry.load(TINY)[0], bad, metadata={"vqcodec_config": config})
+        with pytest.raises(registry.ModelError, match="weights file"):
+            registry.read_weights(bad)
+
+
+def test_others_may_read_weights_and_checkpoints(tmp_path: Path) -> None:
+    """safetensors itself writes files for their owner alone."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "usual.png")
+    checkpoints.save(tmp_path / "checkpoint", {}, {})
+    registry.write_weights(tmp_path / "weights", *registry.load(TINY))
+    assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1
+
+
+@pytest.mark.parametrize(
     "options",
     [
         ["--from", "nobody"],
@@ -273,6 +317,28 @@ def test_interpolate_command(photos: Path, tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
+def test_a_walk_never_overwrites_its_ends_nor_exceeds_the_limits(photos: Path, tmp_path: Path) -> None:
+    ends = (photos / "0.png", photos / "1.png")
+    before = [end.read_bytes() for end in ends]
+    for end in ends:
+        done = run("interpolate", *ends, "-m", TINY, "--steps", "2", "-f", "-o", end)
+        assert done.exit_code == 1
+        assert done.stderr == f"vqcodec: {end}: output and input are the same file\n"
+    assert [end.read_bytes() for end in ends] == before
+    Image.new("RGB", (400, 4)).save(tmp_path / "wide.png")
+    done = run("interpolate", *[tmp_path / "wide.png"] * 2, "-m", TINY, "--steps", "240", "-o", tmp_path / "w.png")
+    assert done.exit_code == 1
+    assert "a side is longer than the limit" in done.stderr
+    taken = tmp_path / "taken.gif"
+    taken.touch()
+    assert run("interpolate", *ends, "-m", TINY, "-o", taken).stderr.startswith(f"vqcodec: {taken}: exists already")
+
+
+@pytest.mark.parametrize("options", [["--quality", "nan"], ["--temperature", "nan"]])
+def test_nan_is_no_number(options: list[str], tmp_path: Path) -> None:
+    assert run("sample", "-m", TINY, *options, "-o", tmp_path / "s.png").exit_code == 2
+
+
 # the Gaussian bottleneck
 
 
@@ -337,6 +403,10 @@ def test_an_unsound_bottleneck_is_one_line(tmp_path: Path) -> None:
     registry.write_weights(tmp_path / "broken.safetensors", tensors | broken, config)
     with pytest.raises(registry.ModelError, match="not a sound weights file"):
         Codec(tmp_path / "broken.safetensors")
+    narrow = {f"bottleneck.{k}": v.numpy() for k, v in GaussianBottleneck(6, dims=2, width=4).state_dict().items()}
+    registry.write_weights(tmp_path / "narrow.safetensors", tensors | narrow, config)
+    with pytest.raises(registry.ModelError, match="the bottleneck is another model's"):
+        Codec(tmp_path / "narrow.safetensors")
 
 
 # pictures

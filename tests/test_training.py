@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tarfile
 from pathlib import Path
 
@@ -130,6 +131,29 @@ def test_a_run_resumes_where_it_stopped(tmp_path: Path) -> None:
     for (_, a), (_, b) in zip(first.network.named_parameters(), second.network.named_parameters(), strict=True):
         if a in first.optimizer.state:
             torch.testing.assert_close(second.optimizer.state[b]["exp_avg"], first.optimizer.state[a]["exp_avg"])
+
+
+def test_ctrl_c_amid_an_update_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the checkpoint would hold kernels in the frequency domain."""
+    run = trainer(tmp_path / "run.safetensors", [Phase("joint", 10.0)])
+    run.start()
+    before = run.network.analysis.linear.weight.detach().clone()
+    adam_step = run.optimizer.step
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)
+        adam_step()
+
+    monkeypatch.setattr(run.optimizer, "step", interrupted)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.run()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    stored, metadata = checkpoints.load(run.checkpoint)
+    assert metadata["step"] == 1
+    assert (stored["model.analysis.linear.weight"] - before).abs().max() < 0.01
 
 
 def test_estimated_rate_is_the_same_whatever_the_memory_layout(tmp_path: Path) -> None:

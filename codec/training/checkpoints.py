@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
+from vqcodec.files import write
 
 
 class CheckpointError(ValueError):
@@ -18,10 +19,9 @@ class CheckpointError(ValueError):
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     """Write tensors and a JSON-able dict, through a temporary file, so a reader never sees half a checkpoint."""
-    temporary = path.with_name(path.name + ".tmp")
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    save_file(contiguous, temporary, metadata={"vqcodec": json.dumps(metadata)})
-    temporary.replace(path)
+    data = serialise(contiguous, metadata={"vqcodec": json.dumps(metadata)})
+    write(str(path), lambda file: file.write(data), force=True)
 
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from vqcodec.console import signals_held
 from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN, ModelConfig, start_from_basis
 
 from . import checkpoints, ranks
@@ -228,6 +229,12 @@ class Trainer:
         self._prepare(phase.name)
         loss, logged = self.loss(phase.name)
         loss.backward()  # type: ignore[no-untyped-call]
+        with signals_held():  # a checkpoint between these lines would have kernels in the wrong domain
+            self._update()
+        return logged
+
+    def _update(self) -> None:
+        """Step along the gradients, and the averaged network after it."""
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         if torch.isfinite(norm):
             kernels = [(self.network.analysis.linear.weight, 1), (self.network.synthesis.linear.weight, 0)]
@@ -238,7 +245,6 @@ class Trainer:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - EMA_DECAY)
             for own, other in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 own.copy_(other)
-        return logged
 
     def run(self) -> None:
         """Train until the plan is done or Ctrl-C; the checkpoint is written either way."""

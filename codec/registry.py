@@ -150,6 +150,18 @@ def user_folder() -> Path:
     return user_data_path("vqcodec", appauthor=False) / "models"
 
 
+def make_folder() -> Path:
+    """The user's folder, made if it is not there. Raises ModelError where no model can be written to it."""
+    folder = user_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{folder}: no folder for models ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ModelError(f"{folder}: no model can be written there")
+    return folder
+
+
 def user_models() -> list[UserModel]:
     """By name."""
     found = []
@@ -162,8 +174,8 @@ def user_models() -> list[UserModel]:
 
 def check_new_name(name: str) -> None:
     """Raises ModelError unless a model may be called so, and none is."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.endswith(".safetensors"):
-        raise ModelError(f"{name!r} is no name for a model: letters, digits, dots, dashes and underscores")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) or name.endswith(".safetensors"):
+        raise ModelError(f"{name!r} is no name for a model: up to 64 letters, digits, dots, dashes and underscores")
     if name in {"default", *(e.name for e in manifest()), *(m.name for m in user_models())}:
         raise ModelError(f"there is a model named {name!r} already, which files may need; choose another name")
 
@@ -172,9 +184,7 @@ def add(source: Path, name: str) -> UserModel:
     """Copy a weights file into the user's folder, under a name that no other model has. Raises ModelError."""
     identity = model_id(*read_weights(source)).hex()
     check_new_name(name)
-    folder = user_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{identity}.safetensors"
+    path = make_folder() / f"{name}-{identity}.safetensors"
     with source.open("rb") as weights:
         write(str(path), lambda file: shutil.copyfileobj(weights, file), force=True)
     return UserModel(name, identity, path)

@@ -207,7 +207,11 @@ def test_others_may_read_weights_and_checkpoints(tmp_path: Path) -> None:
         ["--from", FIXTURES / "rgb.vqc"],
         ["--from", "default", "--resume", "checkpoint.safetensors"],
         ["--name", "a/b"],
+        ["--name", "a" * 300],
+        ["--from", TINY, "--validate", "nowhere"],
         ["--bottleneck", "gaussian", "--phase", "joint"],
+        ["--bottleneck", "gaussian", "--batch", "4"],
+        ["--bottleneck", "gaussian", "--validate", "nowhere"],
     ],
 )
 def test_training_that_cannot_start_is_one_line(options: list[str], photos: Path, tmp_path: Path) -> None:
@@ -215,6 +219,39 @@ def test_training_that_cannot_start_is_one_line(options: list[str], photos: Path
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_a_folder_that_takes_no_models_is_known_before_training(
+    photos: Path, tmp_path: Path, models_folder: Path
+) -> None:
+    models_folder.write_text("a file")
+    done = run("train", photos, "--from", TINY, "--minutes", "1", "--name", "mine", "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert done.stderr == f"vqcodec: {models_folder}: no folder for models (File exists)\n"
+
+
+def test_a_name_taken_meanwhile_does_not_lose_the_weights(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = registry.load
+
+    def slow_load(name: str | Path) -> Any:
+        if not registry.user_models():
+            registry.add(TINY, "mine")
+        return load(name)
+
+    monkeypatch.setattr(registry, "load", slow_load)
+    options = ["--from", TINY, "--bottleneck", "gaussian", "--minutes", "0", "--name", "mine"]
+    done = run("train", photos, *options, "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert f"vqcodec models add {tmp_path / 'run' / 'model.safetensors'}" in done.stderr
+
+
+def test_a_bottleneck_is_trained_in_one_process(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = run("train", photos, "--minutes", "1", "--bottleneck", "gaussian", "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "in one process" in done.stderr
 
 
 def test_one_kind_of_picture_is_neither_scaled_nor_mirrored() -> None:

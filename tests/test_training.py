@@ -179,8 +179,22 @@ def test_folders_and_tar_shards(tmp_path: Path) -> None:
     Image.new("RGB", (5, 5)).save(tmp_path / "small.png")
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         tar.add(tmp_path / "a.png", arcname="inside.png")
-    found = load_pictures([tmp_path])
+    said: list[str] = []
+    found = load_pictures([tmp_path], say=said.append)
     assert [tuple(p.shape) for p in found] == [(3, 110, 120)] * 2
+    assert [line.endswith("a side: 2") for line in said] == [True]
+
+
+def test_pictures_are_what_the_encoder_sees(tmp_path: Path) -> None:
+    """Sixteen bits are rounded, not cut off at white; sideways pictures are turned."""
+    ramp = np.tile(np.arange(100, dtype=np.uint16) * 600, (80, 1))
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(120, 90)).save(tmp_path / "turned.png", exif=exif)
+    deep, turned = load_pictures([tmp_path])
+    assert np.abs(deep[0].numpy() - ramp / 257.0).max() <= 0.5
+    assert tuple(turned.shape) == (3, 120, 90)
 
 
 @pytest.mark.parametrize("kind", ["empty", "missing", "small", "not a tar"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+from vqbitstream.errors import VQCError
+from vqbitstream.limits import Limits
+from vqcodec.image import to_planes
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
 MIN_SIDE_PX = 64
@@ -40,32 +43,43 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _decode(item: tuple[str, bytes]) -> Tensor | None:
+    """Pixels as the encoder will see them: upright, 8 bits. None for what cannot be read, or is too small."""
     try:
-        with Image.open(io.BytesIO(item[1])) as image:
-            pixels = np.array(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        colour = to_planes(io.BytesIO(item[1]), Limits(), strip=True).colour
+    except VQCError:
         return None
-    if min(pixels.shape[:2]) < MIN_SIDE_PX:
+    if min(colour.shape[:2]) < MIN_SIDE_PX:
         return None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    planes = colour if colour.ndim == 3 else np.repeat(colour[..., None], 3, axis=2)
+    return torch.from_numpy(planes).permute(2, 0, 1).contiguous()
 
 
-def load_pictures(sources: Sequence[Path | str], device: str = "cpu") -> list[Tensor]:
+def load_pictures(
+    sources: Sequence[Path | str], device: str = "cpu", say: Callable[[str], object] = lambda _: None
+) -> list[Tensor]:
     """Every picture of the given files, folders and tar shards: uint8 [3, H, W] on the device.
 
-    Pictures that cannot be read or have a side under 64 pixels are left out. Raises DataError if none is left.
+    Pictures that cannot be read or have a side under 64 pixels are left out, which is said. Raises DataError if none is left.
     """
     pictures: list[Tensor] = []
+    left_out = 0
     for source in map(Path, sources):
         if not source.exists():
             raise DataError(f"no such file or folder: {source}")
         try:
-            with ThreadPoolExecutor(2) as pool:
-                pictures += [p.to(device) for p in pool.map(_decode, _files(source)) if p is not None]
+            with ThreadPoolExecutor(2) as pool, warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of an animation the first frame is fine
+                for picture in pool.map(_decode, _files(source)):
+                    if picture is None:
+                        left_out += 1
+                    else:
+                        pictures.append(picture.to(device))
         except tarfile.TarError:
             raise DataError(f"{source}: not a readable tar shard") from None
     if not pictures:
         raise DataError(f"no usable picture (at least {MIN_SIDE_PX} pixels a side) in {', '.join(map(str, sources))}")
+    if left_out:
+        say(f"left out as unreadable, over the limits or under {MIN_SIDE_PX} pixels a side: {left_out}")
     return pictures
 
 

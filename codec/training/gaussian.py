@@ -67,9 +67,9 @@ def train(
     optimizer = torch.optim.Adam(bottleneck.parameters(), lr=LEARNING_RATE)
     begun = last = time.monotonic()
     step, sums = 0, np.zeros(3)
-    while (fraction := (time.monotonic() - begun) / (60 * minutes)) < 1:
+    while (spent := time.monotonic() - begun) < 60 * minutes:
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * max(0.02, 0.5 * (1 + np.cos(np.pi * fraction)))
+            group["lr"] = LEARNING_RATE * max(0.02, 0.5 * (1 + np.cos(np.pi * spent / (60 * minutes))))
         rows = torch.from_numpy(rng.integers(0, len(cache), BATCH)).to(cache.device)
         reconstruction, kl = negative_elbo(bottleneck, cache[rows].float())
         (reconstruction + kl).backward()  # type: ignore[no-untyped-call]

@@ -13,9 +13,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 
+def expected() -> int:
+    """How many ranks torchrun's environment names; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def join(device: str) -> None:
     """Join the group that torchrun's environment names, if there is one: gloo on the CPU, nccl on GPUs."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if expected() > 1 and not dist.is_initialized():
         dist.init_process_group("gloo" if device == "cpu" else "nccl")
 
 

@@ -11,7 +11,7 @@ import torch
 from vqcodec import registry
 from vqcodec.bottleneck import GaussianBottleneck
 from vqcodec.model import ModelConfig
-from vqcodec.registry import write_weights
+from vqcodec.registry import ModelError, write_weights
 
 from . import checkpoints, gaussian, ranks
 from .data import DataError, load_pictures, usual_crop
@@ -20,6 +20,7 @@ from .loop import FINE_TUNE_SHARE, PHASE_SHARE, Trainer, make_plan
 from .restore import restore
 from .validate import format_rows, validate
 
+STOPPED = (KeyboardInterrupt, SystemExit)  # Ctrl-C, and signals that end the program
 RESUMED_PHASES = ("joint", "vector")
 CROPS_PER_MINUTE = 20  # of training: how many crops the frequency tables are counted over
 
@@ -58,10 +59,16 @@ def check(options: RunOptions) -> None:
         raise ValueError("--phase starts a new plan: say how long with --minutes")
     if options.start and options.resume:
         raise ValueError("--from starts a run, --resume goes on with one: give one of them")
-    if options.bottleneck == "gaussian" and (options.resume or options.phases):
-        raise ValueError("--bottleneck gaussian has one phase, and starts from a model (--from)")
+    if options.bottleneck == "gaussian":
+        if options.resume or options.phases or options.batch or options.crop:
+            raise ValueError(
+                "--bottleneck gaussian has one phase, on cells of 64 pixels, and starts from a model (--from)"
+            )
+        if ranks.expected() > 1:
+            raise ValueError("--bottleneck gaussian trains in one process, without torchrun")
     if options.name is not None:
         registry.check_new_name(options.name)
+        registry.make_folder()
     if options.device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"no device {options.device!r} here")
 
@@ -80,6 +87,8 @@ def train_model(data: list[Path], options: RunOptions, dev: Path | None, say: Ca
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.bottleneck == "gaussian":
+        if dev is not None:
+            raise ValueError("--validate measures transforms, which --bottleneck gaussian leaves as they are")
         return _finish(_train_gaussian(data, options, say), options, say)
     ranks.join(options.device)
     try:
@@ -91,14 +100,17 @@ def train_model(data: list[Path], options: RunOptions, dev: Path | None, say: Ca
 
 def _finish(weights: Path, options: RunOptions, say: Callable[[str], None]) -> Path:
     if options.name is not None:
-        added = registry.add(weights, options.name)
+        try:
+            added = registry.add(weights, options.name)
+        except (ModelError, ValueError, OSError) as error:
+            raise ModelError(f"{error}; once that is mended: vqcodec models add {weights} --name NAME") from None
         say(f"registered as {added.name} ({added.model_id}): vqcodec encode -m {added.name}")
     return weights
 
 
 def _train_gaussian(data: list[Path], options: RunOptions, say: Callable[[str], None]) -> Path:
     tensors, config = registry.load(options.start or "default")
-    pictures = load_pictures(data, options.device)
+    pictures = load_pictures(data, options.device, say)
     options.folder.mkdir(parents=True, exist_ok=True)
     weights = options.folder / "model.safetensors"
     if weights.exists():
@@ -110,7 +122,10 @@ def _train_gaussian(data: list[Path], options: RunOptions, say: Callable[[str], 
         gaussian.train(
             bottleneck, network, pictures, minutes=options.minutes, seed=options.seed, say=lambda r: say(_line(r))
         )
-    finally:  # Ctrl-C, too, keeps what was learned
+    except STOPPED:
+        say(f"interrupted; what was learned is in {weights}")
+        raise
+    finally:
         kept = {k: v for k, v in tensors.items() if not k.startswith("bottleneck.")}
         write_weights(weights, kept | gaussian.export_bottleneck(bottleneck), config)
     say(f"{weights}: a Gaussian bottleneck for {options.start or 'default'}, whose files it leaves readable")
@@ -124,7 +139,8 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
         say(f"restarted; going on from {checkpoint}")
     stored = checkpoints.load(options.resume) if options.resume else None
     start = restore(*registry.load(options.start)) if options.start else None
-    pictures = load_pictures(data, options.device)
+    pictures = load_pictures(data, options.device, say)
+    held_out = load_pictures([dev], say=say) if dev else []
     say(f"{len(pictures)} pictures, {sum(p.shape[1] * p.shape[2] for p in pictures) / 1e6:.1f} megapixels")
     options.folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists() and not options.resume:
@@ -157,7 +173,7 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
         trainer.start()
     try:
         trainer.run()
-    except KeyboardInterrupt:
+    except STOPPED:
         say(f"interrupted; go on with --resume {trainer.checkpoint}")
         raise
     weights = options.folder / "model.safetensors"
@@ -167,8 +183,8 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
     crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), 400))
     tensors = export(trainer.average, pictures, crops=crops, varied=trainer.varied)
     say(f"{weights}: model {write_weights(weights, tensors, config.to_dict()).hex()}")
-    if dev is not None:
-        say(format_rows(validate(trainer.average, load_pictures([dev]), vector=True)))
+    if held_out:
+        say(format_rows(validate(trainer.average, held_out, vector=True)))
     return weights
 
 

@@ -44,8 +44,8 @@ def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor,
 
 
 def _at(state: Tensor, rows: Tensor) -> Tensor:
-    """[B, C, h, w] at flat positions [n] -> [B, C, n, 1]"""
-    return state.flatten(2)[:, :, rows, None]
+    """[B, C, h, w] at flat positions [n] -> [B, C, n, 1]. In memory channels stay innermost, as the 1x1 layers want them."""
+    return state.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, rows).transpose(1, 2).unsqueeze(3)
 
 
 class Network(nn.Module):
@@ -74,7 +74,7 @@ class Network(nn.Module):
         """
         height, width = latent.shape[2:]
         prior = self.prior
-        scaled = (latent * torch.exp2(-log2_step)[:, None, None, None]).flatten(2)
+        scaled = latent * torch.exp2(-log2_step)[:, None, None, None]
         side = self.side_analysis(compand(latent / prior.sigma[:, None, None]), log2_step).float()
         side_scales = prior.side_scales(log2_step).expand_as(side)
         side_decoded, side_bits = self._quantise(side, side_scales, log2_step, quantise, noise)
@@ -88,15 +88,16 @@ class Network(nn.Module):
             ) -> tuple[Tensor, Tensor, Tensor]:
                 """One pass: its decoded latent and what the trunk sees of it [B, channels, n, 1], and its bits [B]."""
                 mean, log2_scale = prior.predict(group, _at(state, rows), steps, log2_step)
-                coded, bits = self._quantise(target[:, :, rows, None] - mean, log2_scale, log2_step, quantise, noise)
+                coded, bits = self._quantise(_at(target, rows) - mean, log2_scale, log2_step, quantise, noise)
                 return mean + coded, prior.context(group, mean + coded, log2_step), bits
 
-            def place(early: Tensor, late: Tensor | None, like: Tensor = target) -> Tensor:
+            def place(early: Tensor, late: Tensor | None) -> Tensor:
                 """Rows of the two passes at their positions. -> [B, channels, h, w]"""
-                full = torch.zeros_like(like).index_copy(2, first, early[..., 0].to(like.dtype))
+                shape = (early.shape[0], height * width, early.shape[1])
+                full = torch.zeros(shape, device=early.device).index_copy(1, first, early[..., 0].transpose(1, 2).float())
                 if late is not None:
-                    full = full.index_copy(2, second, late[..., 0].to(like.dtype))
-                return full.unflatten(2, (height, width))
+                    full = full.index_copy(1, second, late[..., 0].transpose(1, 2).float())
+                return full.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
             early, seen, bits = code(state, first)
             trunk = prior.refine_half[group](place(seen, None), state)

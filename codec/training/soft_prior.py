@@ -92,6 +92,11 @@ class IntConv(nn.Conv2d):
         return F.conv2d(x, weight, bias, padding=self.padding)
 
 
+def _joined(*parts: Tensor) -> Tensor:
+    """Concatenated channels, innermost in memory. [B, ., h, w] each -> [B, sum, h, w]"""
+    return torch.cat([p.permute(0, 2, 3, 1) for p in parts], 3).permute(0, 3, 1, 2)
+
+
 class Refine(nn.Module):
     """New latent channels and the trunk's state -> the trunk's next state."""
 
@@ -103,7 +108,7 @@ class Refine(nn.Module):
             self.mix.weight.mul_(0.5)
 
     def forward(self, context: Tensor, state: Tensor) -> Tensor:
-        x = activation(self.reduce(torch.cat((context, state), 1)), leaky=True)
+        x = activation(self.reduce(_joined(context, state)), leaky=True)
         return activation(state + activation(self.mix(x)))
 
 
@@ -121,7 +126,7 @@ class Head(nn.Module):
 
     def forward(self, state: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
         steps = steps.expand(-1, -1, *state.shape[2:])
-        x = activation(self.hidden(torch.cat((state, steps), 1)), leaky=True)
+        x = activation(self.hidden(_joined(state, steps)), leaky=True)
         with torch.autocast(x.device.type, enabled=False):
             mean, log_scale = self.out(x.to(self.out.weight.dtype)).chunk(2, 1)
         return round_ste(mean, MEAN_LOG2), round_ste(log_scale, SCALE_LOG2)

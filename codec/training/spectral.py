@@ -23,34 +23,42 @@ def _dct(size: int) -> Tensor:
     return rows
 
 
-_COLOUR = _dct(3)  # grey, red against blue, green against both
-_BLOCK = _dct(PATCH_PX)
+# 768 pixels of a block, in pixel_unshuffle's order, to 768 coefficients; grey, red against blue, green against both
+SPECTRUM = torch.kron(_dct(3), torch.kron(_dct(PATCH_PX), _dct(PATCH_PX)))
 
 
-def _rotate(x: Tensor, axis: int, colour: Tensor, block: Tensor) -> Tensor:
-    blocks = x.movedim(axis, -1).unflatten(-1, (3, PATCH_PX, PATCH_PX))
-    blocks = torch.einsum("...cij,Cc->...Cij", blocks, colour.to(x))
-    blocks = torch.einsum("...Cij,Ii->...CIj", blocks, block.to(x)) @ block.to(x).T
-    return blocks.flatten(-3).movedim(-1, axis)
+def _rotate(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
+    """matrix times x's vectors along axis 0 or 1. Same shape; in bf16 on a CPU, where that is several times faster."""
+    last = x.movedim(1, -1)
+    matrix = matrix.to(x.device)
+    if x.device.type == "cpu":
+        last, matrix = last.bfloat16(), matrix.bfloat16()
+    out = last @ matrix.T if axis else (matrix @ last.flatten(1)).view_as(last)
+    return out.to(x.dtype).movedim(-1, 1)
 
 
 def to_spectrum(x: Tensor, axis: int) -> Tensor:
     """Blocks of 3x16x16 pixels, flattened along `axis`, to their DCT coefficients. Orthonormal; same shape."""
-    return _rotate(x, axis, _COLOUR, _BLOCK)
+    return _rotate(SPECTRUM, x, axis)
 
 
 def from_spectrum(x: Tensor, axis: int) -> Tensor:
     """The inverse of `to_spectrum`."""
-    return _rotate(x, axis, _COLOUR.T, _BLOCK.T)
+    return _rotate(SPECTRUM.T, x, axis)
 
 
 @torch.no_grad()
 def spectral_step(optimizer: torch.optim.Optimizer, kernels: Sequence[tuple[Tensor, int]]) -> None:
-    """optimizer.step() with the given kernels, and their gradients, in the DCT domain of the given axis."""
+    """optimizer.step() with the moves of the given kernels found in the DCT domain of the given axis.
+
+    Only gradients and moves are turned, whose last bits do not matter; the kernels keep theirs.
+    """
+    before = []
     for kernel, axis in kernels:
-        kernel.copy_(to_spectrum(kernel, axis))
+        before.append(kernel.clone())
+        kernel.zero_()
         if kernel.grad is not None:
             kernel.grad.copy_(to_spectrum(kernel.grad, axis))
     optimizer.step()
-    for kernel, axis in kernels:
-        kernel.copy_(from_spectrum(kernel, axis))
+    for (kernel, axis), old in zip(kernels, before, strict=True):
+        kernel.copy_(from_spectrum(kernel, axis)).add_(old)

@@ -33,7 +33,7 @@ def _blocks(rect: Tile) -> Iterator[Tile]:
             yield Tile(top, min(top + BLOCK, rect.bottom), left, min(left + BLOCK, rect.right))
 
 
-def _grown(rect: Tile, halo: int, rows: int, columns: int) -> Tile:
+def grown(rect: Tile, halo: int, rows: int, columns: int) -> Tile:
     return Tile(
         max(rect.top - halo, 0),
         min(rect.bottom + halo, rows),
@@ -42,7 +42,7 @@ def _grown(rect: Tile, halo: int, rows: int, columns: int) -> Tile:
     )
 
 
-def _cut(rect: Tile, outer: Tile, unit: int = 1) -> tuple[slice, slice]:
+def cut(rect: Tile, outer: Tile, unit: int = 1) -> tuple[slice, slice]:
     """Slices of `rect` in an array that covers `outer`, `unit` elements a position."""
     top, left = rect.top - outer.top, rect.left - outer.left
     height, width = rect.shape
@@ -65,7 +65,7 @@ class Transforms:
         latent = np.empty((rows, columns, self.analysis.linear.out_channels), dtype=np.int32)
         step = torch.tensor([log2_step], dtype=torch.float32, device=self.device)
         for block in _blocks(Tile(0, rows, 0, columns)):
-            outer = _grown(block, ANALYSIS_HALO, rows, columns)
+            outer = grown(block, ANALYSIS_HALO, rows, columns)
             part = pixels[
                 outer.top * PATCH_PX : outer.bottom * PATCH_PX, outer.left * PATCH_PX : outer.right * PATCH_PX
             ]
@@ -74,13 +74,13 @@ class Transforms:
             x = F.pad(x, (0, -x.shape[3] % PATCH_PX, 0, -x.shape[2] % PATCH_PX), mode="replicate")
             y = self.analysis(x.contiguous(memory_format=torch.channels_last))
             scaled = torch.round(y * (torch.exp2(-step) * ONE))[0].permute(1, 2, 0)
-            latent[block.top : block.bottom, block.left : block.right] = scaled[_cut(block, outer)].cpu().numpy()
+            latent[block.top : block.bottom, block.left : block.right] = scaled[cut(block, outer)].cpu().numpy()
             progress(block.shape[0] * block.shape[1])
         return latent
 
     def side(self, latent: Latent, tile: Tile, log2_step: float) -> npt.NDArray[np.int64]:
         """Side grid of a tile, int64 [ceil(rows / 4), ceil(columns / 4), side channels] in 1/256."""
-        outer = _grown(tile, SIDE_HALO, *latent.shape[:2])
+        outer = grown(tile, SIDE_HALO, *latent.shape[:2])
         step = torch.tensor([log2_step], dtype=torch.float32, device=self.device)
         y = self._tensor(latent[outer.top : outer.bottom, outer.left : outer.right], step)
         side = self.side_analysis(compand(y / self.synthesis.sigma[:, None, None]), step)
@@ -104,13 +104,13 @@ class Transforms:
         out = np.empty((rect.shape[0] * PATCH_PX, rect.shape[1] * PATCH_PX, 1 if grey else 3), dtype=np.uint8)
         step = torch.tensor([log2_step], dtype=torch.float32, device=self.device)
         for block in _blocks(rect):
-            outer = _grown(block, self.synthesis_halo, rows, columns)
+            outer = grown(block, self.synthesis_halo, rows, columns)
             y = self._tensor(latent[outer.top : outer.bottom, outer.left : outer.right], step)
             picture = self.synthesis(y, step)[0]
             if grey:
                 picture = picture.mean(0, keepdim=True)
             levels = ((picture + 0.5) * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-            out[_cut(block, rect, PATCH_PX)] = levels[_cut(block, outer, PATCH_PX)].cpu().numpy()
+            out[cut(block, rect, PATCH_PX)] = levels[cut(block, outer, PATCH_PX)].cpu().numpy()
             progress(block.shape[0] * block.shape[1])
         height, width = shape[:2]
         out = out[: height - rect.top * PATCH_PX, : width - rect.left * PATCH_PX]

@@ -7,10 +7,10 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -25,13 +25,15 @@ from vqbitstream.header import PATCH_PX, SIDE_FACTOR, STEP_LOG2_FRACTION, STEP_L
 from . import registry, targets
 from .blocks import Latent, Transforms
 from .bottleneck import GaussianBottleneck
-from .closed_loop import ClosedLoop
 from .image import Picture, Pixels, Planes, from_planes, to_planes
 from .latent_coder import LatentCoder, latent_shape
 from .model import Analysis, ModelConfig, SideAnalysis, Synthesis
 from .prior import Prior
 from .quantizer import Quantizer, default_rate_weight
-from .tile_coder import Progress, Steps, TileCoder
+from .tile_coder import Progress, Steps, TileCoder, tile_rows
+
+if TYPE_CHECKING:
+    from .search import Search
 
 Region = tuple[int, int, int, int]
 P = ParamSpec("P")
@@ -40,9 +42,11 @@ _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 <<
 if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's worker threads, and would wait for them
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
-ROUNDS = (0, 0, 1, 1, 2, 2, 4, 6, 10, 16)  # of the encoder's closed loop; index: effort
-LOOP_SHARE = 0.8  # of the rate weight, in the loop: what is coded now counts again in the next round
-LOOP_PIXELS = 1 << 23  # in larger pictures the loop would take too much memory and time
+ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort
+NOISY_ROUNDS = 12  # as many make use of noise
+NOISE = 0.15  # steps
+SEARCH_SHARE = 0.8  # of the rate weight, in the search: the transforms' own curvature makes errors dearer
+SEARCH_PIXELS = 1 << 23  # in larger pictures the search takes minutes: only efforts over 5 do it
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class Codec:
             self.prior = Prior(parts, self.config.groups, backend)
             self.latent_coder = LatentCoder(self.prior, Quantizer(tensors["quantizer.codebooks"], self.tables.bits))
             self.tile_coder = TileCoder(self.latent_coder, self.tables)
+            self._tensors = tensors
             self._step_codes = tensors["encoder.step_codes"].astype(np.float64)
             if self._step_codes.shape != (100,) or (np.diff(self._step_codes) > 0).any():
                 raise ValueError("encoder.step_codes must be 100 falling numbers")
@@ -131,6 +136,15 @@ class Codec:
         module.float().to(self.device)
         module.to(memory_format=layout)  # type: ignore[call-overload]
         return module.eval().requires_grad_(False)
+
+    @cached_property
+    def search(self) -> Search:
+        """The encoder's search; made when first needed, from the same weights."""
+        from .search import Search
+        from .training.restore import restore
+
+        with torch.inference_mode(False):
+            return Search(restore(self._tensors, self.config.to_dict()).to(self.device))
 
     def step_code(self, quality: float) -> int:
         """The step code of a quality in 1..100. Raises ValueError outside."""
@@ -257,20 +271,38 @@ class Codec:
             self.model_id, layers,
         )  # fmt: skip
         rows, columns = latent_shape(width, height)
-        rounds = ROUNDS[effort] if height * width <= LOOP_PIXELS else 0
+        rounds = ROUNDS[effort] if height * width <= SEARCH_PIXELS or effort > 5 else 0
         if rate_weight is None:
-            rate_weight = (LOOP_SHARE if rounds else 1) * float(default_rate_weight(np.float64(log2_step)))
+            rate_weight = (SEARCH_SHARE if rounds else 1) * float(default_rate_weight(np.float64(log2_step)))
         step = Steps(progress)
-        step.total = (2 + 3 * rounds + (rounds > 0) + verify) * rows * columns
-        loop = ClosedLoop(self.transforms, self.tile_coder, rate_weight, rounds, verify)
-        coded = loop.encode(pixels, header, log2_step, step)
-        sections = coded.sections
+        step.total = (2 + (rounds > 0) * (rounds + 1) + verify) * rows * columns
+        tiles = header.tiles
+        latent = self.transforms.analyse(pixels, log2_step, step)
+        sides = [self.transforms.side(latent, tile, log2_step) for tile in tiles]
+        if rounds:
+            noise = NOISE if rounds >= NOISY_ROUNDS else 0.0
+            latent = self.search.improve(
+                pixels, latent, sides, tiles, log2_step, rate_weight=rate_weight, rounds=rounds, noise=noise,
+                progress=step,
+            )  # fmt: skip
+        sections, estimated_bits = [], 0.0
+        for tile, side in zip(tiles, sides, strict=True):
+            coded, decoded, bits = self.tile_coder.encode(
+                tile_rows(latent, tile), side, tile.shape, step_code, rate_weight, single
+            )
+            sections.append(coded)
+            estimated_bits += bits
+            step(tile.shape[0] * tile.shape[1])
+            if verify:
+                if not np.array_equal(self.tile_coder.decode(tile.shape, step_code, coded, layers), decoded):
+                    raise CorruptError("the file just coded does not decode to what was encoded; please report this")
+                step(tile.shape[0] * tile.shape[1])
         in_order = [tile[layer] for layer in range(len(sections[0])) for tile in sections]
         alpha = planes.packed_alpha
         if verify and alpha is not None and (unpack_plane(alpha, height, width) != planes.alpha).any():
             raise CorruptError("the alpha section does not decode to what was encoded")
         data = vqbitstream.pack(Contents(header, in_order, alpha, planes.metadata))
-        return data, EncodeStats(coded.estimated_bits, sum(len(s.payload) for s in in_order), len(data))
+        return data, EncodeStats(estimated_bits, sum(len(s.payload) for s in in_order), len(data))
 
     @_undisturbed
     def decode_planes(

@@ -102,11 +102,12 @@ def test_coarse_levels_choose_by_rate_in_training_as_in_the_encoder() -> None:
 
 def test_what_is_coded_as_zero_passes_no_gradient_to_the_latent() -> None:
     """In the dead zone nothing that is decoded depends on the latent; the mean takes the gradient instead."""
-    from vqcodec.training.network import Network, rounding
+    from vqcodec.training.network import rounding, straight_through
 
     latent = torch.tensor([[[[0.2]], [[1.2]]]], requires_grad=True)
     mean = torch.zeros_like(latent, requires_grad=True)
-    coded, _ = Network._quantise(latent - mean, torch.zeros_like(latent), torch.tensor([-2.0]), rounding, noise=False)
+    code = straight_through(rounding, noise=False)
+    coded, _ = code(latent - mean, torch.zeros_like(latent), torch.tensor([-2.0]))
     (mean + coded).sum().backward()
     assert latent.grad is not None
     assert mean.grad is not None

@@ -27,7 +27,7 @@ from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN, ModelConfig, start_from_
 from . import checkpoints, ranks
 from .data import patch_basis, random_crops
 from .losses import LAMBDA, step_weight
-from .network import Network, rounding
+from .network import Network, rounding, straight_through
 from .spectral import spectral_step
 
 LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 7e-4}
@@ -76,7 +76,7 @@ class PhaseForward(nn.Module):
     def forward(self, phase: str, x: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
         """Crops [B, 3, H, W], or latents [B, C, h, w] in the phase `prior`, and [B] -> squared error and bits of each. [B]"""
         if phase == "prior":
-            coded = self.network.code(x, log2_step, rounding, noise=True)
+            coded = self.network.code(x, log2_step, straight_through(rounding, noise=True))
             return torch.zeros_like(coded.bits), coded.bits
         quantise = rounding if phase == "joint" else self.network.quantise
         y, coded = self.network(x, log2_step, quantise, noise=phase == "joint")

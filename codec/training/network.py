@@ -15,6 +15,8 @@ from .soft_quantizer import SoftQuantizer
 
 # residual, log2_scale [B, channels, h, w], log2_step [B] -> decoded residual, and the grid point whose cell's mass is its rate
 Quantise = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+# the same -> decoded residual and bits of each picture [B], both differentiable in some sense
+Coder = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -34,6 +36,25 @@ def rounding(residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[T
     """The scalar quantiser: the control that vectors are measured against."""
     rounded = torch.floor(residual.detach() + 0.5)
     return rounded, rounded
+
+
+def straight_through(quantise: Quantise, *, noise: bool) -> Coder:
+    """The coder to train with: gradients pass straight through to the residual, and to the codebooks.
+
+    With `noise` the bits are those of the residual plus uniform noise (a differentiable stand-in), else of the decoded residual.
+    """
+
+    def code(residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
+        coded, cell = quantise(residual, log2_scale, log2_step)
+        # straight through, but not for what is coded as zero: there the picture hangs on the predicted mean alone, and a
+        # gradient to the analysis would let it wander about in the dead zone, where neither rate nor picture holds it back
+        through = residual if noise else residual * (cell != 0)
+        coded = through + (coded - through).detach() + (coded - coded.detach())
+        # the cells of the grid share out all probability; those of codewords that moved would overlap, and flatter the rate
+        value = residual + (torch.rand_like(residual) - 0.5 if noise else (cell - residual).detach())
+        return coded, laplace_bits(value, log2_scale).sum((1, 2, 3))
+
+    return code
 
 
 def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -67,17 +88,18 @@ class Network(nn.Module):
         self.prior.sigma.copy_(sigma)
         self.synthesis.sigma.copy_(sigma)
 
-    def code(self, latent: Tensor, log2_step: Tensor, quantise: Quantise, *, noise: bool) -> Coded:
-        """Quantise a latent [B, C, h, w] (pixel units) at the steps [B], group by group, as the encoder will.
+    def code(self, latent: Tensor, log2_step: Tensor, coder: Coder, side: Tensor | None = None) -> Coded:
+        """Code a latent [B, C, h, w] (pixel units) at the steps [B], group by group, as the encoder will.
 
-        With `noise` the bits are those of the residual plus uniform noise (a differentiable stand-in), else of the decoded residual.
+        side: the side grid [B, side_channels, ceil(h/4), ceil(w/4)] before rounding, if it is not to be the latent's own.
         """
         height, width = latent.shape[2:]
         prior = self.prior
         scaled = latent * torch.exp2(-log2_step)[:, None, None, None]
-        side = self.side_analysis(compand(latent / prior.sigma[:, None, None]), log2_step).float()
+        if side is None:
+            side = self.side_analysis(compand(latent / prior.sigma[:, None, None]), log2_step).float()
         side_scales = prior.side_scales(log2_step).expand_as(side)
-        side_decoded, side_bits = self._quantise(side, side_scales, log2_step, quantise, noise)
+        side_decoded, side_bits = coder(side, side_scales, log2_step)
         state, steps = prior.begin(side_decoded, log2_step, height, width)
         first, second = checkerboard(height, width, latent.device)
         decoded, group_bits = [], []
@@ -88,7 +110,7 @@ class Network(nn.Module):
             ) -> tuple[Tensor, Tensor, Tensor]:
                 """One pass: its decoded latent and what the trunk sees of it [B, channels, n, 1], and its bits [B]."""
                 mean, log2_scale = prior.predict(group, _at(state, rows), steps, log2_step)
-                coded, bits = self._quantise(_at(target, rows) - mean, log2_scale, log2_step, quantise, noise)
+                coded, bits = coder(_at(target, rows) - mean, log2_scale, log2_step)
                 return mean + coded, prior.context(group, mean + coded, log2_step), bits
 
             def place(early: Tensor, late: Tensor | None) -> Tensor:
@@ -108,23 +130,9 @@ class Network(nn.Module):
                 state = prior.refine_full[group](place(seen, seen_late), state)
         return Coded(torch.cat(decoded, 1), side_bits, group_bits)
 
-    @staticmethod
-    def _quantise(
-        residual: Tensor, log2_scale: Tensor, log2_step: Tensor, quantise: Quantise, noise: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Decoded residual (straight through to the residual, and to the codebooks) and its bits [B]."""
-        coded, cell = quantise(residual, log2_scale, log2_step)
-        # straight through, but not for what is coded as zero: there the picture hangs on the predicted mean alone, and a
-        # gradient to the analysis would let it wander about in the dead zone, where neither rate nor picture holds it back
-        through = residual if noise else residual * (cell != 0)
-        coded = through + (coded - through).detach() + (coded - coded.detach())
-        # the cells of the grid share out all probability; those of codewords that moved would overlap, and flatter the rate
-        value = residual + (torch.rand_like(residual) - 0.5 if noise else (cell - residual).detach())
-        return coded, laplace_bits(value, log2_scale).sum((1, 2, 3))
-
     def forward(self, x: Tensor, log2_step: Tensor, quantise: Quantise, *, noise: bool) -> tuple[Tensor, Coded]:
         """Pictures [B, 3, H, W] in [-0.5, 0.5], sides multiples of 16 -> decoded pictures, and what they cost."""
         latent = self.analysis(x).float()
-        coded = self.code(latent, log2_step, quantise, noise=noise)
+        coded = self.code(latent, log2_step, straight_through(quantise, noise=noise))
         picture = self.synthesis(coded.decoded * torch.exp2(log2_step)[:, None, None, None], log2_step)
         return picture.float(), coded

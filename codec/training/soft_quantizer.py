@@ -78,9 +78,11 @@ class SoftQuantizer(nn.Module):
         lists = candidate_lists(self.codebooks.detach().float().cpu().numpy())
         self.candidates.copy_(torch.from_numpy(lists))
 
-    def forward(self, residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, residual: Tensor, log2_scale: Tensor, log2_step: Tensor, rate_weight: float | None = None
+    ) -> tuple[Tensor, Tensor]:
         """[B, channels, h, w] twice, in steps and octaves, and [B] -> decoded residual, whose gradient reaches the codebooks
-        only, and the grid points that its codewords started from."""
+        only, and the grid points that its codewords started from. rate_weight: if not the default of the steps."""
         if self.training:
             if self.calls % REFRESH_CALLS == 0:
                 self.refresh()
@@ -91,7 +93,8 @@ class SoftQuantizer(nn.Module):
             return x.detach().float().reshape(batch, channels // 2, 2, height, width).transpose(2, 4).reshape(-1, 2)
 
         rest, scales = as_pairs(residual), as_pairs(log2_scale)
-        weight = LAMBDA * default_rate_weight(log2_step.float()).repeat_interleave(len(rest) // batch)
+        share = default_rate_weight(log2_step.float()) if rate_weight is None else torch.full_like(log2_step, rate_weight)
+        weight = LAMBDA * share.repeat_interleave(len(rest) // batch)
         mean, ratio, top = mean_and_ratio(torch.floor(scales * OCTAVE + 0.5).long())
         single = top <= LEVEL_TOP[0]
         table = single_table(mean, ratio)

@@ -29,7 +29,7 @@ from .image import Picture, Pixels, Planes, from_planes, to_planes
 from .latent_coder import LatentCoder, latent_shape
 from .model import Analysis, ModelConfig, SideAnalysis, Synthesis
 from .prior import Prior
-from .quantizer import Quantizer, default_rate_weight
+from .quantizer import SEARCH_RATE_WEIGHT, Quantizer, default_rate_weight
 from .tile_coder import Progress, Steps, TileCoder, tile_rows
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
 ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort
 NOISY_ROUNDS = 12  # as many make use of noise
 NOISE = 0.15  # steps
-SEARCH_SHARE = 0.8  # of the rate weight, in the search: the transforms' own curvature makes errors dearer
 SEARCH_PIXELS = 1 << 23  # in larger pictures the search takes minutes: only efforts over 5 do it
 
 
@@ -273,7 +272,7 @@ class Codec:
         rows, columns = latent_shape(width, height)
         rounds = ROUNDS[effort] if height * width <= SEARCH_PIXELS or effort > 5 else 0
         if rate_weight is None:
-            rate_weight = (SEARCH_SHARE if rounds else 1) * float(default_rate_weight(np.float64(log2_step)))
+            rate_weight = SEARCH_RATE_WEIGHT if rounds else float(default_rate_weight(np.float64(log2_step)))
         step = Steps(progress)
         step.total = (2 + (rounds > 0) * (rounds + 1) + verify) * rows * columns
         tiles = header.tiles

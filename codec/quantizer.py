@@ -64,6 +64,11 @@ class Sink(Protocol):
     def write(self, tables: Ints, symbols: Ints) -> None: ...
 
 
+SEARCH_RATE_WEIGHT = (
+    0.62  # share of lambda where the encoder searches: about the inverse of the picture's curvature by the latent
+)
+
+
 def default_rate_weight(log2_step: Any) -> Any:
     """Share of lambda that the choice counts bits with, in training and by default: 0.9 at step 0.7, 0.16 less per octave below.
 

@@ -11,6 +11,7 @@ Only the encoder does this: nothing here needs to be the same on two machines.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,15 +24,18 @@ from vqbitstream import Tile
 from vqbitstream.header import PATCH_PX
 
 from .blocks import Latent, Pixels, cut, grown
-from .quantizer import LAMBDA, ONE
+from .model import compand
+from .quantizer import LAMBDA, ONE, SEARCH_RATE_WEIGHT
 from .tile_coder import Steps
 from .training.losses import laplace_bits
 from .training.network import Network, checkerboard
 
+SLOPE = 1.2 * LAMBDA  # what a bit may cost, in squared error per squared step: where the rate-distortion curve is best
 PULL = 0.5  # share of the way to what was decoded, each round
-PUSH = 0.4  # share of a Newton step against the slope
+PUSH = 0.42  # share of a Newton step against the slope
 LAST = 0.3  # of these shares in the last round
-FLATTEN = 0.3  # how much of the slope is divided by the transforms' own curvature
+FLATTEN = 0.4  # how much of the slope is divided by the transforms' own curvature
+QUIET = 0.3  # the last share of the rounds, without noise
 HALO = 2  # positions around a tile that its picture is made with
 
 
@@ -52,6 +56,101 @@ class _Probe:
         self.shifts.append(shift)
         kept = (residual - residual.detach()) * (cell != 0)  # zero, with the slope of minus the mean
         return decoded.detach() + kept + shift, laplace_bits(cell + kept, log2_scale).sum((1, 2, 3))
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Moves latents of B pictures downhill. Latents and noise are in steps, [B, C, h, w].
+
+    side: side grids [B, side_channels, ceil(h/4), ceil(w/4)] before rounding. log2_step: [B]. error: what a latent decodes to ->
+    squared error of each picture over pixels and colours, pixels in [-0.5, 0.5], [B]. rate_weight: see `Quantizer.encode`.
+    """
+
+    network: Network
+    side: Tensor
+    log2_step: Tensor
+    error: Callable[[Tensor], Tensor]
+    rate_weight: float = SEARCH_RATE_WEIGHT
+    bfloat16: bool = True
+
+    def run(
+        self,
+        start: Tensor,
+        rounds: int,
+        *,
+        noise: float = 0.0,
+        compare: bool = True,
+        progress: Callable[[], None] = lambda: None,
+    ) -> Tensor:
+        """The latent of the lowest cost among `rounds` + 1, for each picture, or the last, if they need not be compared.
+
+        noise: standard deviation of what is added in the first round, less and less in the later ones. progress is called after
+        each round, and after the comparison.
+        """
+        target = best = start
+        lowest = torch.full_like(self.log2_step, torch.inf)
+        generator = torch.Generator().manual_seed(0)
+        for number in range(rounds + 1):
+            left = 1 - number / max(rounds, 1)
+            spread = noise * max(0.0, (left - QUIET) / (1 - QUIET))
+            tried = target
+            if spread:
+                tried = target + spread * torch.randn(target.shape, generator=generator).to(target)
+            if number == rounds and not compare:
+                return tried
+            cost, decoded, slope = self.probe(tried, slope=number < rounds)
+            better = cost < lowest
+            lowest = torch.where(better, cost, lowest)
+            best = torch.where(better[:, None, None, None], tried, best)
+            if slope is not None:
+                pace = LAST + (1 - LAST) * left
+                flat = (1 - FLATTEN) * slope + FLATTEN * self._flattened(slope)
+                target = target + pace * (PULL * (decoded - target) - PUSH * SLOPE / 2 * flat)
+            progress()
+        return best
+
+    def probe(self, target: Tensor, *, slope: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Cost of coding a latent in bits [B], what it decodes to, and the slope of the cost by that."""
+        step = torch.exp2(self.log2_step)
+        probe = _Probe(self.network, self.rate_weight)
+        with torch.set_grad_enabled(slope), self._autocast():
+            coded = self.network.code(target * step[:, None, None, None], self.log2_step, probe, self.side)
+            cost = self.error(coded.decoded) / (SLOPE * step**2) + coded.bits
+        decoded = coded.decoded.detach().float()
+        if not slope:
+            return cost.detach(), decoded, None
+        slopes = torch.autograd.grad(cost.sum(), probe.shifts[1:])  # the first is the side grid's
+        height, width = target.shape[2:]
+        rows = torch.cat(checkerboard(height, width, target.device)).argsort()
+        groups = [torch.cat(pair, 2)[:, :, rows, 0] for pair in zip(slopes[::2], slopes[1::2], strict=True)]
+        return cost.detach(), decoded, torch.cat(groups, 1).unflatten(2, (height, width)).float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.side.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    @torch.no_grad()
+    def _flattened(self, slope: Tensor) -> Tensor:
+        """The slope divided by about the curvature of the picture's error: the analysis of what it looks like."""
+        kernel = self.network.analysis.linear.weight
+        with self._autocast():
+            return F.conv2d(F.conv_transpose2d(slope, kernel), kernel).float()
+
+
+def searched(network: Network, x: Tensor, log2_step: Tensor, *, rounds: int) -> tuple[Tensor, Tensor]:
+    """Crops [B, 3, H, W] -> latents [B, C, h, w] after so many rounds of the encoder's search, and their side grids."""
+    step = torch.exp2(log2_step)[:, None, None, None]
+    with torch.no_grad():
+        latent = network.analysis(x).float()
+        side = network.side_analysis(compand(latent / network.prior.sigma[:, None, None]), log2_step).float()
+
+    def error(decoded: Tensor) -> Tensor:
+        return (network.synthesis(decoded * step, log2_step).float() - x).square().sum((1, 2, 3))
+
+    learning = network.quantise.training
+    network.quantise.eval()  # the search's choices are not counted
+    found = Descent(network, side, log2_step, error).run(latent / step, rounds, compare=False)
+    network.quantise.train(learning)
+    return found * step, side
 
 
 class Search:
@@ -78,96 +177,46 @@ class Search:
     ) -> Latent:
         """A better latent for the picture uint8 [H, W, 3] or [H, W] than its analysis `latent`, int32 [h, w, C] in 1/256 step.
 
-        sides: each tile's side grid, as `Transforms.side` gives it. rate_weight: see `Quantizer.encode`. noise: standard deviation,
-        in steps, of what is added to the latent in the first round; it leads out of poor local minima, given rounds enough.
-        Progress goes on by each tile's positions, `rounds` + 1 times.
+        sides: each tile's side grid, as `Transforms.side` gives it. rounds, noise: see `Descent.run`. Tile by tile; progress goes
+        on by each tile's positions, `rounds` + 1 times.
         """
-        with torch.inference_mode(False):
-            return self._improve(pixels, latent, sides, tiles, log2_step, rate_weight, rounds, noise, progress)
-
-    def _improve(
-        self,
-        pixels: Pixels,
-        latent: Latent,
-        sides: list[npt.NDArray[np.int64]],
-        tiles: list[Tile],
-        log2_step: float,
-        rate_weight: float,
-        rounds: int,
-        noise: float,
-        progress: Steps,
-    ) -> Latent:
         better = np.empty_like(latent)
-        generator = torch.Generator().manual_seed(0)
-        for tile, side in zip(tiles, sides, strict=True):
-            picture = _Region(self, pixels, latent, tile, log2_step)
-            grid = torch.from_numpy(side.astype(np.float32) / ONE).permute(2, 0, 1)[None].to(self.device)
-            target = best = picture.start
-            lowest = np.inf
-            for number in range(rounds + 1):
-                left = 1 - number / max(rounds, 1)
-                spread = max(0.0, (left - 0.3) / 0.7) * noise
-                jitter = spread * torch.randn(target.shape, generator=generator).to(self.device) if spread else 0
-                last = number == rounds
-                cost, decoded, slope = self._probe(picture, target + jitter, grid, rate_weight, slope=not last)
-                if cost < lowest:
-                    lowest, best = cost, target + jitter
-                if slope is not None:
-                    pace = LAST + (1 - LAST) * left
-                    flat = (1 - FLATTEN) * slope + FLATTEN * self._flattened(slope)
-                    target = target + pace * (PULL * (decoded - target) - PUSH * LAMBDA / 2 * flat)
-                progress(tile.shape[0] * tile.shape[1])
-            fixed_point = torch.round(best[0].permute(1, 2, 0) * ONE).clamp(-(2**30), 2**30)
-            better[tile.top : tile.bottom, tile.left : tile.right] = fixed_point.cpu().numpy()
+        with torch.inference_mode(False):
+            for tile, side in zip(tiles, sides, strict=True):
+                region = _Region(self.network, pixels, latent, tile, log2_step, self.device)
+                grid = torch.from_numpy(side.astype(np.float32) / ONE).permute(2, 0, 1)[None].to(self.device)
+                descent = Descent(self.network, grid, region.log2_step, region.error, rate_weight, self.bfloat16)
+                count = tile.shape[0] * tile.shape[1]
+                found = descent.run(region.start, rounds, noise=noise, progress=lambda n=count: progress(n))  # type: ignore[misc]
+                whole = torch.round(found[0].permute(1, 2, 0) * ONE).clamp(-(2**30), 2**30)
+                better[tile.top : tile.bottom, tile.left : tile.right] = whole.cpu().numpy()
         return better
-
-    def _probe(
-        self, picture: _Region, target: Tensor, side: Tensor, rate_weight: float, *, slope: bool
-    ) -> tuple[float, Tensor, Tensor | None]:
-        """Cost in bits of coding a target [1, C, h, w] (in steps), what it decodes to, and the slope of the cost by that."""
-        probe = _Probe(self.network, rate_weight)
-        with torch.set_grad_enabled(slope), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            coded = self.network.code(target * picture.step, picture.log2_step, probe, side)
-            cost = picture.error(coded.decoded) / (LAMBDA * picture.step**2) + coded.bits.sum()
-        decoded = coded.decoded.detach().float()
-        if not slope:
-            return float(cost), decoded, None
-        slopes = torch.autograd.grad(cost, probe.shifts[1:])  # the first is the side grid's
-        height, width = target.shape[2:]
-        rows = torch.cat(checkerboard(height, width, self.device)).argsort()
-        groups = [torch.cat(pair, 2)[:, :, rows, 0] for pair in zip(slopes[::2], slopes[1::2], strict=True)]
-        return float(cost.detach()), decoded, torch.cat(groups, 1).unflatten(2, (height, width)).float()
-
-    def _flattened(self, slope: Tensor) -> Tensor:
-        """The slope [1, C, h, w] divided by about the curvature of the picture's error: the analysis of what it looks like."""
-        kernel = self.network.analysis.linear.weight
-        return F.conv2d(F.conv_transpose2d(slope, kernel), kernel)
 
 
 class _Region:
     """A tile of the picture, and what the search needs to know around it."""
 
-    def __init__(self, search: Search, pixels: Pixels, latent: Latent, tile: Tile, log2_step: float) -> None:
-        self.network, device = search.network, search.device
-        outer = grown(tile, HALO, *latent.shape[:2])
-        self.step = 2.0**log2_step
+    def __init__(
+        self, network: Network, pixels: Pixels, latent: Latent, tile: Tile, log2_step: float, device: torch.device
+    ) -> None:
+        self.network = network
         self.log2_step = torch.tensor([log2_step], dtype=torch.float32, device=device)
+        outer = grown(tile, HALO, *latent.shape[:2])
         around = latent[outer.top : outer.bottom, outer.left : outer.right].astype(np.float32) / ONE
         self.around = torch.from_numpy(around).permute(2, 0, 1)[None].to(device)
-        self.inside = cut(tile, outer)
+        self.inside, self.inside_px = cut(tile, outer), cut(tile, outer, PATCH_PX)
         self.start = self.around[..., self.inside[0], self.inside[1]]
-        self.inside_px = cut(tile, outer, PATCH_PX)
         shown = pixels[tile.top * PATCH_PX : tile.bottom * PATCH_PX, tile.left * PATCH_PX : tile.right * PATCH_PX]
         self.grey = pixels.ndim == 2
         planes = shown[None] if self.grey else shown.transpose(2, 0, 1)
         self.pixels = torch.from_numpy(planes.astype(np.float32) / 255 - 0.5).to(device)
 
     def error(self, decoded: Tensor) -> Tensor:
-        """Squared error of the picture that a latent [1, C, h, w] (in steps) decodes to, summed over pixels and three colours."""
+        """Squared error of the tile's picture, as its decoder would show it. [1, C, h, w] in steps -> [1]"""
         whole = self.around.clone()
         whole[..., self.inside[0], self.inside[1]] = decoded
-        picture = self.network.synthesis(whole * self.step, self.log2_step)[0].float()
+        picture = self.network.synthesis(whole * torch.exp2(self.log2_step), self.log2_step)[0].float()
         picture = picture[:, self.inside_px[0], self.inside_px[1]][:, : self.pixels.shape[1], : self.pixels.shape[2]]
         if self.grey:
             picture = picture.mean(0, keepdim=True)
-        return (picture.clamp(-0.5, 0.5) - self.pixels).square().sum() * (3 if self.grey else 1)
+        return (picture.clamp(-0.5, 0.5) - self.pixels).square().sum()[None] * (3 if self.grey else 1)

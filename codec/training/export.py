@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from vqcodec.latent_coder import LatentCoder
-from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN, compand
+from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN
 from vqcodec.prior import Prior
 from vqcodec.quantizer import (
     FIRST_COARSE,
@@ -21,6 +21,7 @@ from vqcodec.quantizer import (
     ONE,
     RADIUS,
     RATIO_BINS,
+    SEARCH_RATE_WEIGHT,
     SINGLE_TABLES,
     SYMBOLS,
     TABLES,
@@ -28,6 +29,7 @@ from vqcodec.quantizer import (
     Quantizer,
     default_rate_weight,
 )
+from vqcodec.search import searched
 
 from .data import random_crops, usual_crop
 from .network import Network
@@ -35,6 +37,7 @@ from .soft_prior import SCALE_LOG2, IntConv
 from .soft_quantizer import RATIO_CENTRES, laplace_tables
 
 Arrays = dict[str, npt.NDArray[Any]]
+SEARCH_ROUNDS = 3  # as the encoder does by default
 TABLE_TOTAL = 1 << 24  # constriction's own precision
 PSEUDO_COUNT = 200.0  # weight of the parametric start in a calibrated table
 
@@ -111,14 +114,16 @@ def calibrate(
     rng = np.random.default_rng(seed)
     size = 256 if varied or usual_crop(pictures) == 192 else usual_crop(pictures)
     positions = (size // 16, size // 16)
-    for _ in range(2):  # the choice depends on the tables: once to come near, once more to settle
+    for rounds in (0, SEARCH_ROUNDS):  # the choice depends on the tables: once to come near, once more to settle
         counter = _Counter()
         coder = LatentCoder(prior, Quantizer(codebooks, (-np.log2(probabilities)).astype(np.float32)))
-        for _ in range(crops * (256 // size) ** 2):
+        for number in range(crops * (256 // size) ** 2):
             x = random_crops(pictures, 1, size, rng, varied=varied).to(next(network.parameters()).device)
             log2_step = np.float64(rng.uniform(STEP_LOG2_MIN, STEP_LOG2_MAX))
-            code, weight = int(4096 * (8 + log2_step)), float(default_rate_weight(log2_step))
-            latent, side = encoder_outputs(network, x, code)
+            search = number % 2 * rounds  # every other crop as the encoder does without a search
+            code = int(4096 * (8 + log2_step))
+            weight = SEARCH_RATE_WEIGHT if search else float(default_rate_weight(log2_step))
+            latent, side = encoder_outputs(network, x, code, search)
             coder.encode(latent, side, positions, code, weight, [counter] * len(network.config.groups))
         smoothed = counter.counts + PSEUDO_COUNT * start
         probabilities = smoothed / smoothed.sum(1, keepdims=True)
@@ -126,11 +131,12 @@ def calibrate(
     return codebooks, counts
 
 
-def encoder_outputs(network: Network, x: Tensor, step_code: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Latent rows [h*w, C] and side grid [rows, columns, channels] of one padded picture, in fixed point."""
+def encoder_outputs(
+    network: Network, x: Tensor, step_code: int, rounds: int = 0
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Latent rows [h*w, C] and side grid [rows, columns, channels] of one padded picture after a search, in fixed point."""
     log2_step = torch.tensor([step_code / 4096 - 8], device=x.device)
-    latent = network.analysis(x)
-    side = network.side_analysis(compand(latent / network.prior.sigma[:, None, None]), log2_step)
+    latent, side = searched(network, x, log2_step, rounds=rounds)
     scaled = torch.round(latent * torch.exp2(-log2_step) * ONE)[0]
     rows = scaled.permute(1, 2, 0).reshape(-1, scaled.shape[0]).cpu().numpy().astype(np.int64)
     return rows, torch.round(side * ONE)[0].permute(1, 2, 0).cpu().numpy().astype(np.int64)
@@ -138,7 +144,7 @@ def encoder_outputs(network: Network, x: Tensor, step_code: int) -> tuple[npt.ND
 
 @torch.no_grad()
 def step_codes(
-    network: Network, pictures: Sequence[Tensor], *, crops: int = 32, seed: int = 1, varied: bool = True
+    network: Network, pictures: Sequence[Tensor], *, crops: int = 128, seed: int = 1, varied: bool = True
 ) -> npt.NDArray[np.uint16]:
     """The step code of every quality 1..100: from the coarsest step to the finest, about even in dB. uint16 [100]
 

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from vqcodec.console import signals_held
 from vqcodec.model import STEP_LOG2_MAX, STEP_LOG2_MIN, ModelConfig, start_from_basis
+from vqcodec.quantizer import SEARCH_RATE_WEIGHT
+from vqcodec.search import searched
 
 from . import checkpoints, ranks
 from .data import patch_basis, random_crops
 from .losses import LAMBDA, step_weight
-from .network import Network, rounding, straight_through
+from .network import Network, Quantise, rounding, straight_through
 from .spectral import spectral_step
 
 LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 7e-4}
@@ -74,12 +77,22 @@ class PhaseForward(nn.Module):
         self.network = network
 
     def forward(self, phase: str, x: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops [B, 3, H, W], or latents [B, C, h, w] in the phase `prior`, and [B] -> squared error and bits of each. [B]"""
+        """Crops [B, 3, H, W], or latents [B, C, h, w] in the phase `prior`, and [B] -> squared error and bits of each. [B]
+
+        phase: or `search`, which is `vector` after a round of the encoder's search.
+        """
+        network = self.network
         if phase == "prior":
-            coded = self.network.code(x, log2_step, straight_through(rounding, noise=True))
+            coded = network.code(x, log2_step, straight_through(rounding, noise=True))
             return torch.zeros_like(coded.bits), coded.bits
-        quantise = rounding if phase == "joint" else self.network.quantise
-        y, coded = self.network(x, log2_step, quantise, noise=phase == "joint")
+        if phase == "search":
+            latent, side = searched(network, x, log2_step, rounds=1)
+            quantise: Quantise = partial(network.quantise, rate_weight=SEARCH_RATE_WEIGHT)
+            coded = network.code(latent, log2_step, straight_through(quantise, noise=False), side)
+            y = network.picture(coded, log2_step)
+        else:
+            quantise = rounding if phase == "joint" else network.quantise
+            y, coded = network(x, log2_step, quantise, noise=phase == "joint")
         return (y - x).square().mean((1, 2, 3)), coded.bits
 
 
@@ -200,7 +213,8 @@ class Trainer:
         else:
             x = self._crops().contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            error, bits = self.forward(phase, x, log2_step)
+            # every other time as the encoder does at its lowest effort
+            error, bits = self.forward("search" if phase == "vector" and self.step % 2 else phase, x, log2_step)
         bits = bits / pixels
         if phase == "prior":
             return (bits * weight).mean(), {"bpp": bits.mean().item(), "loss": bits.mean().item()}

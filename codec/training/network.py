@@ -116,7 +116,9 @@ class Network(nn.Module):
             def place(early: Tensor, late: Tensor | None) -> Tensor:
                 """Rows of the two passes at their positions. -> [B, channels, h, w]"""
                 shape = (early.shape[0], height * width, early.shape[1])
-                full = torch.zeros(shape, device=early.device).index_copy(1, first, early[..., 0].transpose(1, 2).float())
+                full = torch.zeros(shape, device=early.device).index_copy(
+                    1, first, early[..., 0].transpose(1, 2).float()
+                )
                 if late is not None:
                     full = full.index_copy(1, second, late[..., 0].transpose(1, 2).float())
                 return full.unflatten(1, (height, width)).permute(0, 3, 1, 2)
@@ -134,5 +136,8 @@ class Network(nn.Module):
         """Pictures [B, 3, H, W] in [-0.5, 0.5], sides multiples of 16 -> decoded pictures, and what they cost."""
         latent = self.analysis(x).float()
         coded = self.code(latent, log2_step, straight_through(quantise, noise=noise))
-        picture = self.synthesis(coded.decoded * torch.exp2(log2_step)[:, None, None, None], log2_step)
-        return picture.float(), coded
+        return self.picture(coded, log2_step), coded
+
+    def picture(self, coded: Coded, log2_step: Tensor) -> Tensor:
+        """[B, 3, H, W]"""
+        return self.synthesis(coded.decoded * torch.exp2(log2_step)[:, None, None, None], log2_step).float()

@@ -93,7 +93,9 @@ class SoftQuantizer(nn.Module):
             return x.detach().float().reshape(batch, channels // 2, 2, height, width).transpose(2, 4).reshape(-1, 2)
 
         rest, scales = as_pairs(residual), as_pairs(log2_scale)
-        share = default_rate_weight(log2_step.float()) if rate_weight is None else torch.full_like(log2_step, rate_weight)
+        share = (
+            default_rate_weight(log2_step.float()) if rate_weight is None else torch.full_like(log2_step, rate_weight)
+        )
         weight = LAMBDA * share.repeat_interleave(len(rest) // batch)
         mean, ratio, top = mean_and_ratio(torch.floor(scales * OCTAVE + 0.5).long())
         single = top <= LEVEL_TOP[0]

@@ -26,14 +26,18 @@ Options = dict[str, Any]
 OUR_QUALITIES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 CODING = (
     "blocks",
-    "closed_loop",
     "codec",
     "image",
     "latent_coder",
     "model",
     "prior",
     "quantizer",
+    "search",
     "tile_coder",
+    "training/losses",
+    "training/network",
+    "training/soft_prior",
+    "training/soft_quantizer",
 )  # modules of vqcodec
 LAYERS_QUALITY = 80  # of the files that "vqcodec layers" cuts
 
@@ -72,9 +76,7 @@ class Ours:
         macs = sum(codec.macs_per_pixel().values()) / 1000
         self.settings = f"effort {effort}, verified, {macs:.1f} kMAC/px, model {codec.model_id.hex()}"
         self.version = our_version()
-        self.qualities: Sequence[float] = (
-            OUR_QUALITIES if effort == 5 else OUR_QUALITIES[1:-1]
-        )  # effort 9 takes seconds
+        self.qualities: Sequence[float] = {5: OUR_QUALITIES, 9: (30, 45, 60, 75, 90)}.get(effort, OUR_QUALITIES[1:-1])
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
         return self.codec.encode(image, quality=quality, effort=self.effort)

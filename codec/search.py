@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +23,12 @@ from vqbitstream import Tile
 from vqbitstream.header import PATCH_PX
 
 from .blocks import Latent, Pixels, cut, grown
-from .model import compand
+from .model import ModelConfig, compand
 from .quantizer import LAMBDA, ONE, SEARCH_RATE_WEIGHT
-from .tile_coder import Steps
+from .registry import Arrays
 from .training.losses import laplace_bits
 from .training.network import Network, checkerboard
+from .training.restore import restore
 
 SLOPE = 1.2 * LAMBDA  # what a bit may cost, in squared error per squared step: where the rate-distortion curve is best
 PULL = 0.5  # share of the way to what was decoded, each round
@@ -116,10 +116,11 @@ class Descent:
         with torch.set_grad_enabled(slope), self._autocast():
             coded = self.network.code(target * step[:, None, None, None], self.log2_step, probe, self.side)
             cost = self.error(coded.decoded) / (SLOPE * step**2) + coded.bits
+            total = cost.sum()
         decoded = coded.decoded.detach().float()
         if not slope:
             return cost.detach(), decoded, None
-        slopes = torch.autograd.grad(cost.sum(), probe.shifts[1:])  # the first is the side grid's
+        slopes = torch.autograd.grad(total, probe.shifts[1:])  # the first is the side grid's
         height, width = target.shape[2:]
         rows = torch.cat(checkerboard(height, width, target.device)).argsort()
         groups = [torch.cat(pair, 2)[:, :, rows, 0] for pair in zip(slopes[::2], slopes[1::2], strict=True)]
@@ -154,13 +155,14 @@ def searched(network: Network, x: Tensor, log2_step: Tensor, *, rounds: int) -> 
 
 
 class Search:
-    """Searches with the given network, the trainable twin of the model that codes."""
+    """Searches with the trainable twin of the model that codes, made from the same weights. Raises ModelError."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, tensors: Arrays, config: ModelConfig, device: torch.device) -> None:
+        with torch.inference_mode(False):
+            network = restore(tensors, config.to_dict()).to(device)
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weight: Any = self.network.analysis.linear.weight
-        self.device: torch.device = weight.device
-        self.bfloat16 = self.device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.device = device
+        self.bfloat16 = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
     def improve(
         self,
@@ -173,7 +175,7 @@ class Search:
         rate_weight: float,
         rounds: int,
         noise: float,
-        progress: Steps,
+        progress: Callable[[int], None],
     ) -> Latent:
         """A better latent for the picture uint8 [H, W, 3] or [H, W] than its analysis `latent`, int32 [h, w, C] in 1/256 step.
 

@@ -45,8 +45,10 @@ class PriorSampler:
     """
 
     def __init__(self, tables: FrequencyTables, random: np.random.Philox, temperature: float) -> None:
-        counts = tempered(tables.counts, temperature)
-        counts = np.where(np.arange(counts.shape[1]) == ESCAPE, 0, counts)
+        counts = tables.counts.copy()
+        counts[:, ESCAPE] = 1  # or, were it the likeliest, a low temperature would leave nothing else
+        counts = tempered(counts, temperature)
+        counts[:, ESCAPE] = 0
         self._totals = counts.sum(axis=1)
         self._symbols = counts.shape[1]
         # one rising sequence: table t begins at t * 2^30

@@ -301,6 +301,16 @@ def test_samples_follow_the_tables() -> None:
             np.testing.assert_allclose(found[:-1] / 100_000, expected / expected.sum(), atol=0.006)
 
 
+def test_escapes_are_never_drawn_even_where_they_are_likeliest() -> None:
+    from vqbitstream.entropy import FrequencyTables
+
+    counts = np.ones((1, 290), dtype=np.int64)
+    counts[0, -1] = 1 << 24
+    for temperature in (1.0, 0.1):
+        sampler = generate.PriorSampler(FrequencyTables(counts), np.random.Philox(3), temperature)
+        assert sampler.read(np.zeros(1000, dtype=np.int64)).max() < 289
+
+
 def test_large_samples_have_tiles_and_layers(codec: Codec) -> None:
     data = generate.sample(codec, 1100, 40, seed=2, temperature=0.5)
     assert vqcodec.info(data).tiles == (2, 1)

@@ -156,8 +156,12 @@ def step_codes(
     log2_steps = np.linspace(STEP_LOG2_MAX, STEP_LOG2_MIN, 19)
     measured = []
     for log2_step in log2_steps:
-        y, _ = network(x, torch.full((crops,), float(log2_step), device=device), network.quantise, noise=False)
-        measured.append(float(-10 * torch.log10((y - x).square().mean((1, 2, 3)).median())))
+        errors = []
+        for part in x.split(16):
+            steps = torch.full((len(part),), float(log2_step), device=device)
+            y, _ = network(part, steps, network.quantise, noise=False)
+            errors.append((y - part).square().mean((1, 2, 3)))
+        measured.append(float(-10 * torch.log10(torch.cat(errors).median())))
     psnr = np.maximum.accumulate(np.array(measured) + 1e-3 * np.arange(len(measured)))
     even = np.interp(np.linspace(psnr[0], psnr[-1], 100), psnr, log2_steps)
     return np.rint((even + 8) * 4096).astype(np.uint16)

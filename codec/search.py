@@ -158,9 +158,9 @@ class Search:
     """Searches with the trainable twin of the model that codes, made from the same weights. Raises ModelError."""
 
     def __init__(self, tensors: Arrays, config: ModelConfig, device: torch.device) -> None:
-        with torch.inference_mode(False):
-            network = restore(tensors, config.to_dict()).to(device)
-        self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.inference_mode(False):  # or its weights could not take part in back-propagation
+            network = restore(tensors, config.to_dict()).to(device).eval().requires_grad_(False)
+            self.network: Network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self.bfloat16 = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 

@@ -1,0 +1,112 @@
+"""The encoder's search lowers what it says it lowers."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from support import picture
+from vqbitstream import Tile
+from vqcodec.codec import Codec, _log2_step
+from vqcodec.quantizer import SEARCH_RATE_WEIGHT
+from vqcodec.search import SLOPE, Descent, Search, _Region, searched
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Codec:
+    return Codec("default")
+
+
+def cost(codec: Codec, pixels: np.ndarray, data: bytes, quality: float) -> float:
+    """Bits, and the picture's error at the exchange rate that the search uses."""
+    error = np.square(codec.decode_pixels(data).astype(float) - pixels).sum() / 255**2
+    return 8 * len(data) + float(error * 4 ** -_log2_step(codec.step_code(quality)) / SLOPE)
+
+
+@pytest.mark.parametrize("quality", [30, 60, 85])
+def test_more_effort_costs_less(shipped: Codec, quality: float) -> None:
+    pixels = skimage.data.chelsea()[60:188, 100:260]
+    costs = [
+        cost(shipped, pixels, shipped.encode_pixels(pixels, quality=quality, effort=e), quality) for e in (1, 3, 5, 8)
+    ]
+    assert all(after < 1.005 * before for before, after in pairwise(costs))
+    assert max(costs[2:]) < 0.99 * costs[0]
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_no_round_is_worse_than_none(codec: Codec, grey: bool) -> None:
+    """Noise and blank pictures, odd sizes: of all rounds the best is taken, and the first is the analysis itself."""
+    blank = np.full((40, 56, 3), 255, dtype=np.uint8)
+    for pixels in (blank, picture(41, 53), np.random.default_rng(0).integers(0, 256, (33, 70, 3), dtype=np.uint8)):
+        x = pixels[..., 0] if grey else pixels
+        coded = [codec.encode_pixels(x, quality=60, effort=e, rate_weight=SEARCH_RATE_WEIGHT) for e in (1, 5)]
+        before, after = (cost(codec, x, data, 60) for data in coded)
+        assert after <= 1.02 * before + 32  # the search estimates rates by Laplace, the file has tables
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_tile_sees_its_part_of_the_picture(shipped: Codec, grey: bool) -> None:
+    """The errors of all tiles, each among the others' latents, add up to the whole picture's."""
+    pixels, log2_step = skimage.data.chelsea()[60:185, 100:253], -2.0
+    pixels = pixels[..., 1] if grey else pixels
+    latent = shipped.transforms.analyse(pixels, log2_step)
+    rows, columns = latent.shape[:2]
+    network, errors = shipped.search.network, []
+    for tiles in (
+        [Tile(0, rows, 0, columns)],
+        [Tile(0, 3, 0, 5), Tile(0, 3, 5, columns), Tile(3, rows, 0, 5), Tile(3, rows, 5, columns)],
+    ):
+        regions = [_Region(network, pixels, latent, tile, log2_step, shipped.device) for tile in tiles]
+        errors.append(sum(float(r.error(r.start)[0]) for r in regions))
+    assert errors[1] == pytest.approx(errors[0], rel=0.01)
+    shown = shipped.transforms.synthesise(latent, log2_step, pixels.shape)
+    exact = np.square(shown.astype(float) - pixels).sum() / 255**2 * (3 if grey else 1)
+    assert errors[0] == pytest.approx(exact, rel=0.05)  # to whole levels
+
+
+def test_without_bfloat16_the_search_is_the_same_but_slower(shipped: Codec) -> None:
+    network = shipped.search.network
+    x = torch.from_numpy(skimage.data.chelsea()[60:124, 100:164].copy()).permute(2, 0, 1)[None].float() / 255 - 0.5
+    log2_step = torch.tensor([-2.5])
+    latent, side = searched(network, x, log2_step, rounds=0)
+
+    def error(decoded: torch.Tensor) -> torch.Tensor:
+        return (network.synthesis(decoded * torch.exp2(log2_step), log2_step).float() - x).square().sum((1, 2, 3))
+
+    start = latent / torch.exp2(log2_step)
+    costs = []
+    for bfloat16 in (False, True):
+        descent = Descent(network, side, log2_step, error, bfloat16=bfloat16)
+        costs.append([float(descent.probe(y, slope=False)[0]) for y in (start, descent.run(start, 3))])
+    assert costs[0][1] < costs[0][0]
+    assert costs[1] == pytest.approx(costs[0], rel=0.02)
+
+
+def test_slopes_are_those_of_the_cost(shipped: Codec) -> None:
+    """Moving what is decoded a little along the slope, with everything later coded as before, changes the cost as foretold."""
+    search = shipped.search
+    assert isinstance(search, Search)
+    network = search.network
+    x = torch.from_numpy(skimage.data.chelsea()[60:124, 100:164].copy()).permute(2, 0, 1)[None].float() / 255 - 0.5
+    log2_step = torch.tensor([-2.5])
+    latent, side = searched(network, x, log2_step, rounds=0)
+
+    def error(decoded: torch.Tensor) -> torch.Tensor:
+        return (network.synthesis(decoded * torch.exp2(log2_step), log2_step).float() - x).square().sum((1, 2, 3))
+
+    descent = Descent(network, side, log2_step, error, bfloat16=False)
+    _, decoded, slope = descent.probe(latent / torch.exp2(log2_step))
+    assert slope is not None
+    last = slice(160, 320)  # the last group's decoded values are context for nothing but its own second pass
+    moved = decoded.clone()
+    moved[:, last] -= 1e-3 * slope[:, last]
+    # in the second half of the checkerboard only the picture depends on them
+    parity = (torch.arange(4)[:, None] + torch.arange(4)) % 2 == 1
+    only = torch.where(parity, moved, decoded)
+    unit = SLOPE * torch.exp2(2 * log2_step)
+    foretold = ((only - decoded) * slope).sum()
+    found = (error(only) - error(decoded)) / unit
+    assert float(found) == pytest.approx(float(foretold), rel=0.1)

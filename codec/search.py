@@ -162,7 +162,8 @@ class Search:
             network = restore(tensors, config.to_dict()).to(device).eval().requires_grad_(False)
             self.network: Network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
-        self.bfloat16 = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        mkldnn = torch.backends.mkldnn.is_available()
+        self.bfloat16 = device.type != "cpu" or (mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
     def improve(
         self,

@@ -76,7 +76,7 @@ class Ours:
         macs = sum(codec.macs_per_pixel().values()) / 1000
         self.settings = f"effort {effort}, verified, {macs:.1f} kMAC/px, model {codec.model_id.hex()}"
         self.version = our_version()
-        self.qualities: Sequence[float] = {5: OUR_QUALITIES, 9: (30, 45, 60, 75, 90)}.get(effort, OUR_QUALITIES[1:-1])
+        self.qualities: Sequence[float] = {5: OUR_QUALITIES, 9: (35, 50, 65, 82)}.get(effort, OUR_QUALITIES[1:-1])
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
         return self.codec.encode(image, quality=quality, effort=self.effort)

@@ -42,9 +42,9 @@ _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 <<
 if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's worker threads, and would wait for them
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 SINGLE_SECTION_PIXELS = 1 << 16  # below this all layers share one section
-ROUNDS = (0, 0, 1, 1, 2, 3, 6, 10, 16, 24)  # of the encoder's search; index: effort
+ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort
 NOISY_ROUNDS = 10  # as many make use of noise
-NOISE = 0.15  # steps
+NOISE = 0.2  # steps
 SEARCH_PIXELS = 1 << 23  # in larger pictures the search takes minutes: only efforts over 5 do it
 
 
@@ -278,7 +278,7 @@ class Codec:
         sides = [self.transforms.side(latent, tile, log2_step) for tile in tiles]
         if rounds:
             noise = NOISE if rounds >= NOISY_ROUNDS else 0.0
-            latent = self.search.improve(
+            latent, sides = self.search.improve(
                 pixels, latent, sides, tiles, log2_step, rate_weight=rate_weight, rounds=rounds, noise=noise,
                 progress=step,
             )  # fmt: skip

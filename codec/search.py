@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,8 @@ from .training.restore import restore
 
 SLOPE = 1.2 * LAMBDA  # what a bit may cost, in squared error per squared step: where the rate-distortion curve is best
 PULL = 0.5  # share of the way to what was decoded, each round
-PUSH = 0.42  # share of a Newton step against the slope
+PUSH = 0.46  # share of a Newton step against the slope
+SIDE_PUSH = 0.15  # how far the side grid's values move against theirs, root mean square
 LAST = 0.3  # of these shares in the last round
 FLATTEN = 0.4  # how much of the slope is divided by the transforms' own curvature
 QUIET = 0.3  # the last share of the rounds, without noise
@@ -48,26 +50,37 @@ class _Probe:
 
     network: Network
     rate_weight: float
+    decoded: list[Tensor] = field(
+        default_factory=list
+    )  # what was coded, the side grid first, then each pass of each group
     shifts: list[Tensor] = field(default_factory=list)
 
     def __call__(self, residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
         decoded, cell = self.network.quantise(residual, log2_scale, log2_step, self.rate_weight)
         shift = torch.zeros_like(decoded, requires_grad=True)
+        self.decoded.append(decoded.detach().float())
         self.shifts.append(shift)
         kept = (residual - residual.detach()) * (cell != 0)  # zero, with the slope of minus the mean
         return decoded.detach() + kept + shift, laplace_bits(cell + kept, log2_scale).sum((1, 2, 3))
 
 
+class Point(NamedTuple):
+    """What is coded of B pictures, before rounding: latents [B, C, h, w] in steps, side grids [B, side_channels, ceil(h/4),
+    ceil(w/4)]. Or what that decodes to, or the slope of the cost by that, in bits."""
+
+    latent: Tensor
+    side: Tensor
+
+
 @dataclass(frozen=True)
 class Descent:
-    """Moves latents of B pictures downhill. Latents and noise are in steps, [B, C, h, w].
+    """Moves latents and side grids of B pictures downhill.
 
-    side: side grids [B, side_channels, ceil(h/4), ceil(w/4)] before rounding. log2_step: [B]. error: what a latent decodes to ->
-    squared error of each picture over pixels and colours, pixels in [-0.5, 0.5], [B]. rate_weight: see `Quantizer.encode`.
+    log2_step: [B]. error: what a latent decodes to -> squared error of each picture over pixels and colours, pixels in
+    [-0.5, 0.5], [B]. rate_weight: see `Quantizer.encode`.
     """
 
     network: Network
-    side: Tensor
     log2_step: Tensor
     error: Callable[[Tensor], Tensor]
     rate_weight: float = SEARCH_RATE_WEIGHT
@@ -75,59 +88,65 @@ class Descent:
 
     def run(
         self,
-        start: Tensor,
+        start: Point,
         rounds: int,
         *,
         noise: float = 0.0,
         compare: bool = True,
         progress: Callable[[], None] = lambda: None,
-    ) -> Tensor:
-        """The latent of the lowest cost among `rounds` + 1, for each picture, or the last, if they need not be compared.
+    ) -> Point:
+        """The point of the lowest cost among `rounds` + 1, for each picture, or the last, if they need not be compared.
 
-        noise: standard deviation of what is added in the first round, less and less in the later ones. progress is called after
-        each round, and after the comparison.
+        noise: standard deviation of what is added to the latent in the first round, less and less in the later ones. progress
+        is called after each round, and after the comparison.
         """
-        target = best = start
+        here = best = start
         lowest = torch.full_like(self.log2_step, torch.inf)
         generator = torch.Generator().manual_seed(0)
         for number in range(rounds + 1):
             left = 1 - number / max(rounds, 1)
             spread = noise * max(0.0, (left - QUIET) / (1 - QUIET))
-            tried = target
+            tried = here
             if spread:
-                tried = target + spread * torch.randn(target.shape, generator=generator).to(target)
+                wind = torch.randn(here.latent.shape, generator=generator)
+                tried = Point(here.latent + spread * wind.to(here.latent), here.side)
             if number == rounds and not compare:
                 return tried
             cost, decoded, slope = self.probe(tried, slope=number < rounds)
-            better = cost < lowest
-            lowest = torch.where(better, cost, lowest)
-            best = torch.where(better[:, None, None, None], tried, best)
+            better = (cost < lowest)[:, None, None, None]
+            lowest = torch.minimum(lowest, cost)
+            best = Point(*(torch.where(better, new, old) for new, old in zip(tried, best, strict=True)))
             if slope is not None:
                 pace = LAST + (1 - LAST) * left
-                flat = (1 - FLATTEN) * slope + FLATTEN * self._flattened(slope)
-                target = target + pace * (PULL * (decoded - target) - PUSH * SLOPE / 2 * flat)
+                flat = (1 - FLATTEN) * slope.latent + FLATTEN * self._flattened(slope.latent)
+                # the cost's curvature by the side grid is not known: the length of its move is given instead
+                usual = slope.side.square().mean((1, 2, 3), keepdim=True).sqrt()
+                here = Point(
+                    here.latent + pace * (PULL * (decoded.latent - here.latent) - PUSH * SLOPE / 2 * flat),
+                    here.side + pace * (PULL * (decoded.side - here.side) - SIDE_PUSH * slope.side / (1 + usual)),
+                )
             progress()
         return best
 
-    def probe(self, target: Tensor, *, slope: bool = True) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Cost of coding a latent in bits [B], what it decodes to, and the slope of the cost by that."""
+    def probe(self, point: Point, *, slope: bool = True) -> tuple[Tensor, Point, Point | None]:
+        """Cost of coding a point in bits [B], what it decodes to, and the slope of the cost by that."""
         step = torch.exp2(self.log2_step)
         probe = _Probe(self.network, self.rate_weight)
         with torch.set_grad_enabled(slope), self._autocast():
-            coded = self.network.code(target * step[:, None, None, None], self.log2_step, probe, self.side)
+            coded = self.network.code(point.latent * step[:, None, None, None], self.log2_step, probe, point.side)
             cost = self.error(coded.decoded) / (SLOPE * step**2) + coded.bits
             total = cost.sum()
-        decoded = coded.decoded.detach().float()
+        decoded = Point(coded.decoded.detach().float(), probe.decoded[0])
         if not slope:
             return cost.detach(), decoded, None
-        slopes = torch.autograd.grad(total, probe.shifts[1:])  # the first is the side grid's
-        height, width = target.shape[2:]
-        rows = torch.cat(checkerboard(height, width, target.device)).argsort()
+        side, *slopes = torch.autograd.grad(total, probe.shifts)
+        height, width = point.latent.shape[2:]
+        rows = torch.cat(checkerboard(height, width, side.device)).argsort()
         groups = [torch.cat(pair, 2)[:, :, rows, 0] for pair in zip(slopes[::2], slopes[1::2], strict=True)]
-        return cost.detach(), decoded, torch.cat(groups, 1).unflatten(2, (height, width)).float()
+        return cost.detach(), decoded, Point(torch.cat(groups, 1).unflatten(2, (height, width)).float(), side.float())
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.side.device.type, torch.bfloat16, enabled=self.bfloat16)
+        return torch.autocast(self.log2_step.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     @torch.no_grad()
     def _flattened(self, slope: Tensor) -> Tensor:
@@ -149,9 +168,9 @@ def searched(network: Network, x: Tensor, log2_step: Tensor, *, rounds: int) -> 
 
     learning = network.quantise.training
     network.quantise.eval()  # the search's choices are not counted
-    found = Descent(network, side, log2_step, error).run(latent / step, rounds, compare=False)
+    found = Descent(network, log2_step, error).run(Point(latent / step, side), rounds, compare=False)
     network.quantise.train(learning)
-    return found * step, side
+    return found.latent * step, found.side
 
 
 class Search:
@@ -177,23 +196,35 @@ class Search:
         rounds: int,
         noise: float,
         progress: Callable[[int], None],
-    ) -> Latent:
-        """A better latent for the picture uint8 [H, W, 3] or [H, W] than its analysis `latent`, int32 [h, w, C] in 1/256 step.
+    ) -> tuple[Latent, list[npt.NDArray[np.int64]]]:
+        """A better latent and better side grids for the picture uint8 [H, W, 3] or [H, W] than its analysis `latent`, int32
+        [h, w, C] in 1/256 step, and `sides`.
 
         sides: each tile's side grid, as `Transforms.side` gives it. rounds, noise: see `Descent.run`. Tile by tile; progress goes
         on by each tile's positions, `rounds` + 1 times.
         """
-        better = np.empty_like(latent)
+        better, better_sides = np.empty_like(latent), []
         with torch.inference_mode(False):
             for tile, side in zip(tiles, sides, strict=True):
                 region = _Region(self.network, pixels, latent, tile, log2_step, self.device)
                 grid = torch.from_numpy(side.astype(np.float32) / ONE).permute(2, 0, 1)[None].to(self.device)
-                descent = Descent(self.network, grid, region.log2_step, region.error, rate_weight, self.bfloat16)
+                descent = Descent(self.network, region.log2_step, region.error, rate_weight, self.bfloat16)
                 count = tile.shape[0] * tile.shape[1]
-                found = descent.run(region.start, rounds, noise=noise, progress=lambda n=count: progress(n))  # type: ignore[misc]
-                whole = torch.round(found[0].permute(1, 2, 0) * ONE).clamp(-(2**30), 2**30)
-                better[tile.top : tile.bottom, tile.left : tile.right] = whole.cpu().numpy()
-        return better
+                found = descent.run(
+                    Point(region.start, grid),
+                    rounds,
+                    noise=noise,
+                    progress=lambda n=count: progress(n),  # type: ignore[misc]
+                )
+                better[tile.top : tile.bottom, tile.left : tile.right] = _integers(found.latent)
+                better_sides.append(_integers(found.side))
+        return better, better_sides
+
+
+def _integers(x: Tensor) -> npt.NDArray[np.int64]:
+    """[1, C, h, w] in steps -> [h, w, C] in 1/256 step."""
+    whole = torch.round(x[0].permute(1, 2, 0) * ONE).clamp(-(2**30), 2**30)
+    return whole.cpu().numpy().astype(np.int64)
 
 
 class _Region:

@@ -12,7 +12,7 @@ from support import picture
 from vqbitstream import Tile
 from vqcodec.codec import Codec, _log2_step
 from vqcodec.quantizer import SEARCH_RATE_WEIGHT
-from vqcodec.search import SLOPE, Descent, Search, _Region, searched
+from vqcodec.search import SLOPE, Descent, Point, Search, _Region, searched
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,13 @@ def test_without_bfloat16_the_search_is_the_same_but_slower(shipped: Codec) -> N
     def error(decoded: torch.Tensor) -> torch.Tensor:
         return (network.synthesis(decoded * torch.exp2(log2_step), log2_step).float() - x).square().sum((1, 2, 3))
 
-    start = latent / torch.exp2(log2_step)
+    start = Point(latent / torch.exp2(log2_step), side)
     costs = []
     for bfloat16 in (False, True):
-        descent = Descent(network, side, log2_step, error, bfloat16=bfloat16)
-        costs.append([float(descent.probe(y, slope=False)[0]) for y in (start, descent.run(start, 3))])
+        descent = Descent(network, log2_step, error, bfloat16=bfloat16)
+        found = descent.run(start, 3)
+        assert (found.side != side).any()
+        costs.append([float(descent.probe(y, slope=False)[0]) for y in (start, found)])
     assert costs[0][1] < costs[0][0]
     assert costs[1] == pytest.approx(costs[0], rel=0.02)
 
@@ -97,9 +99,11 @@ def test_slopes_are_those_of_the_cost(shipped: Codec) -> None:
     def error(decoded: torch.Tensor) -> torch.Tensor:
         return (network.synthesis(decoded * torch.exp2(log2_step), log2_step).float() - x).square().sum((1, 2, 3))
 
-    descent = Descent(network, side, log2_step, error, bfloat16=False)
-    _, decoded, slope = descent.probe(latent / torch.exp2(log2_step))
-    assert slope is not None
+    descent = Descent(network, log2_step, error, bfloat16=False)
+    _, (decoded, side_decoded), slopes = descent.probe(Point(latent / torch.exp2(log2_step), side))
+    assert slopes is not None
+    assert side_decoded.shape == slopes.side.shape == side.shape
+    slope = slopes.latent
     last = slice(160, 320)  # the last group's decoded values are context for nothing but its own second pass
     moved = decoded.clone()
     moved[:, last] -= 1e-3 * slope[:, last]

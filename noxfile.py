@@ -19,4 +19,4 @@ def docs(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """The examples with WebDataset and a local Ray. A large download, which is why CI does without."""
     session.install(*INSTALL, ".[cluster]", "pytest>=8")
-    session.run("pytest", "tests/test_cluster.py", *session.posargs)
+    session.run("pytest", "tests/docs/test_cluster.py", *session.posargs)

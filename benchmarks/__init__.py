@@ -1,1 +1,1 @@
-"""Benchmarks: scripts, run as `python -m benchmarks.NAME`. Imported by nobody."""
+"""Benchmarks: scripts, run as `python -m benchmarks.NAME`. Nothing in the packages imports them."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from vqcodec import generate
 from vqcodec.codec import Codec
-from vqcodec.registry import ModelError
+from vqcodec.generate import interpolation, sampling
+from vqcodec.models.weights_file import ModelError
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.pictures.fonts import font_files
@@ -26,17 +26,17 @@ LETTERS = "Rages2024"
 
 def rows(codec: Codec, quality: float) -> dict[str, list[Image.Image]]:
     """Labels and pictures of 64x64, nine a row. Raises ModelError for a model without a bottleneck."""
-    generate.require_bottleneck(codec)
+    interpolation.require_vae(codec)
     fonts = font_files(True)
     real = [glyph(fonts[n % len(fonts)], letter, 44) for n, letter in enumerate(LETTERS)]
-    through = [generate.interpolate(codec, np.asarray(g), np.asarray(g), 2, quality=quality)[0] for g in real]
+    through = [interpolation.interpolate(codec, np.asarray(g), np.asarray(g), 2, quality=quality)[0] for g in real]
     ends = [np.asarray(glyph(font, "R", 44)).astype(float) for font in (fonts[0], fonts[-1])]
     shares = np.linspace(0, 1, COLUMNS)
     fade = [Image.fromarray(np.rint((1 - s) * ends[0] + s * ends[1]).astype(np.uint8)) for s in shares]
-    walk = generate.interpolate(codec, *(e.astype(np.uint8) for e in ends), COLUMNS, quality=quality)
+    walk = interpolation.interpolate(codec, *(e.astype(np.uint8) for e in ends), COLUMNS, quality=quality)
     seeds = range(COLUMNS)
-    prior = [generate.sample(codec, SIDE_PX, SIDE_PX, seed=s, quality=quality) for s in seeds]
-    normal = [generate.sample_gaussian(codec, SIDE_PX, SIDE_PX, seed=s, quality=quality) for s in seeds]
+    prior = [sampling.sample(codec, SIDE_PX, SIDE_PX, seed=s, quality=quality) for s in seeds]
+    normal = [interpolation.sample_gaussian(codec, SIDE_PX, SIDE_PX, seed=s, quality=quality) for s in seeds]
     return {
         "held-out letters": real,
         "through the VAE": [codec.decode(f) for f in through],

@@ -28,9 +28,9 @@ class Encoder:
     """What a worker keeps: a loaded model. Ray makes one in each process and calls it with batches."""
 
     def __init__(self, quality: float, effort: int) -> None:
-        import torch
+        from vqcodec.runtimes.threads import limit_threads
 
-        torch.set_num_threads(1)  # Ray counts on one core a worker
+        limit_threads(1)  # Ray counts on one core a worker
         self.codec, self.options = vqcodec.load_model(), {"quality": quality, "effort": effort}
 
     def __call__(self, batch: dict[str, Any]) -> pyarrow.Table:

@@ -5,7 +5,7 @@
 
 In every sample the picture (jpg, png, ...) becomes `vqc`; other fields stay as they are. A picture that cannot be encoded stays too,
 and is named on stderr; so is a shard that cannot be read: it is left out, and the exit code is 1. A shard is written under another
-name and renamed when whole, so a job that was stopped goes on where it was. Needs `pip install ".[cluster]"`.
+name and renamed when whole, so the same command continues a job that was stopped. Needs `pip install ".[cluster]"`.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def main() -> None:
     if len({source.name for source in arguments.shards}) < len(arguments.shards):
         parser.error("two shards have the same name, and so would their twins")
 
-    import torch
+    from vqcodec.runtimes.threads import limit_threads
 
-    torch.set_num_threads(1)  # more workers are faster than more threads
+    limit_threads(1)  # more workers are faster than more threads
     codec = vqcodec.load_model()
     arguments.out.mkdir(parents=True, exist_ok=True)
     begin, samples, failures, broken = time.monotonic(), 0, 0, 0

@@ -16,6 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # tiny pictures: a second thread only waits
+collect_ignore = ["without_torch"]  # it needs an environment of its own: `.ci/run` makes it
 
 
 @pytest.fixture(scope="session")

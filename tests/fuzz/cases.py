@@ -17,7 +17,7 @@ from vqbitstream import Contents, Header, Section
 from vqbitstream.entropy import SectionWriter
 from vqbitstream.header import HEADER_BYTES
 from vqcodec.codec import Codec
-from vqcodec.image import Planes
+from vqcodec.pictures.planes import Planes
 
 Ints = npt.NDArray[np.int64]
 Generator = np.random.Generator
@@ -87,12 +87,12 @@ def seeds(codec: Codec) -> list[bytes]:
         codec.encode_pixels(pixels(24, 17), quality=30),
         codec.encode_pixels(pixels(70, 40), quality=95),
         codec.encode_pixels(pixels(33, 20)[..., 0], quality=60),
-        codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=50),
+        codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=50)[0],
         codec.encode_pixels(pixels(1030, 20), quality=40),
-        codec.encode_planes(Planes(pixels(1030, 20), np.zeros((20, 1030), np.uint8)), quality=40),
+        codec.encode_planes(Planes(pixels(1030, 20), np.zeros((20, 1030), np.uint8)), quality=40)[0],
     ]
-    with patch("vqcodec.codec.SINGLE_SECTION_PIXELS", 0):
-        layered = codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=70)
+    with patch("vqbitstream.header.SINGLE_SECTION_PIXELS", 0):
+        layered = codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=70)[0]
     return [*files, layered, layered]
 
 
@@ -259,7 +259,9 @@ def hostile(codec: Codec, rng: Generator) -> bytes:
         with contextlib.suppress(
             vqbitstream.CorruptError
         ):  # an escape where there can be none: what came before is a file
-            codec.latent_coder.decode(tile.shape, header.step_code, sources * (header.layers if single else 1))  # type: ignore[arg-type]
+            codec.tile_coder.latent_coder.decode(
+                tile.shape, header.step_code, sources * (header.layers if single else 1)
+            )  # type: ignore[arg-type]
         sections += [Section(s.writer.finish(), s.writer.index_crc) for s in sources]
     return vqbitstream.pack(Contents(header, sections))
 

@@ -1,0 +1,1 @@
+"""Time and memory: of codecs, batches, commands and cold starts."""

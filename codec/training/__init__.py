@@ -1,1 +1,0 @@
-"""The trainer. Imported by the `train` command only."""

@@ -1,0 +1,223 @@
+"""The library in four functions. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import vqbitstream
+from PIL import Image
+from vqbitstream.errors import UnsupportedError
+from vqbitstream.geometry import tile_count
+from vqbitstream.limits import Limits
+
+from vqcodec.models import store
+from vqcodec.models.store import ModelFile
+from vqcodec.pictures.planes import Picture
+
+if TYPE_CHECKING:
+    from vqcodec.codec import Codec
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file says about itself.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        mode: "L", "LA", "RGB" or "RGBA".
+        quality: What the encoder was asked for, 1..100, or None if it did not say.
+        step: The quantiser's step, in units of 255 pixel levels.
+        layers: Layers of the progressive stream.
+        tiles: Columns and rows of tiles.
+        model_id: 16 hexadecimal digits.
+        model: Name of the model, or None if it is not installed.
+        format_version: Version of the file format.
+        file_bytes: Size of the file.
+        layer_bytes: Entropy-coded bytes of each layer, coarse to fine, over all tiles; a single number for a small picture,
+            whose layers share a section.
+        alpha_bytes: Size of the alpha section's payload.
+        metadata: Bytes that "icc", "exif" and "xmp" take in the file, those that are present.
+    """
+
+    width: int
+    height: int
+    mode: str
+    quality: float | None
+    step: float
+    layers: int
+    tiles: tuple[int, int]
+    model_id: str
+    model: str | None
+    format_version: int
+    file_bytes: int
+    layer_bytes: tuple[int, ...]
+    alpha_bytes: int
+    metadata: dict[str, int]
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel: 8 * file_bytes / (width * height)."""
+        return 8 * self.file_bytes / (self.width * self.height)
+
+
+@lru_cache(maxsize=4)
+def _cached(model: ModelFile, device: str, modified_ns: int) -> Codec:
+    from vqcodec.codec import Codec
+
+    return Codec(model, device=device)
+
+
+def _loaded(model: ModelFile, device: str = "cpu") -> Codec:
+    """The model, loaded once; a weights file of the user's is loaded again when it has changed."""
+    modified_ns = model.path.stat().st_mtime_ns if model.sha256 is None and model.path.exists() else 0
+    return _cached(model, device, modified_ns)
+
+
+def load_model(name: str | Path = "default", *, device: str = "cpu") -> Codec:
+    """Load a model. Loaded models are kept and shared.
+
+    Args:
+        name: A model's name, or the path of a weights file.
+        device: "cpu", or "cuda" to run the transforms and the search on a GPU (needs PyTorch).
+
+    Raises:
+        ModelError: There is no such model, or its file is damaged.
+        ValueError: There is no such device.
+    """
+    return _loaded(store.find(name), device)
+
+
+def encode(
+    image: Picture,
+    *,
+    quality: float = 50,
+    effort: int | None = None,
+    model: str | Path = "default",
+    target_bytes: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
+    strip: bool = False,
+    verify: bool = True,
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+) -> bytes:
+    """Encode a picture.
+
+    Args:
+        image: A PIL image, a path, an open binary file, or a uint8 array [H, W] (grey), [H, W, 2] (grey and alpha), [H, W, 3]
+            (RGB) or [H, W, 4] (RGBA). `docs/pictures.md` says how other modes are converted.
+        quality: 1 (smallest) to 100 (finest); fractions are allowed.
+        effort: 1 (fast) to 9 (smallest). Efforts from 2 on need PyTorch. The default is 5; without PyTorch it is 1, with a
+            warning.
+        model: A model's name, or the path of a weights file.
+        target_bytes: Find the quality for a file of at most this many bytes, and at most 2 % fewer, in at most 6 encodes.
+        target_bpp: The same, in bits per pixel.
+        target_psnr: Find the quality for this PSNR in dB, to within 0.1, in at most 6 encodes.
+        strip: Leave out ICC profile, EXIF and XMP.
+        verify: Decode the file's indices before returning it.
+        limits: What to accept.
+
+    Returns:
+        The bytes of a .vqc file.
+
+    Raises:
+        ImageError: The input is not a picture.
+        LimitError: The picture is too large.
+        ModelError: The model is missing or damaged.
+        TargetError: The target cannot be reached.
+        ValueError: An argument is out of range, there is more than one target, or the effort needs PyTorch.
+        CorruptError: The file does not decode to what was encoded.
+
+    Warns:
+        UserWarning: Something was not kept (the other frames of an animation), or no file meets the target; the nearest one is then
+            returned.
+
+    Examples:
+        >>> import numpy as np
+        >>> data = encode(np.full((40, 60, 3), 128, np.uint8), effort=1)
+        >>> decode(data).size
+        (60, 40)
+    """
+    return load_model(model).encode(
+        image,
+        quality=quality,
+        effort=effort,
+        target_bytes=target_bytes,
+        target_bpp=target_bpp,
+        target_psnr=target_psnr,
+        strip=strip,
+        verify=verify,
+        limits=limits,
+    )
+
+
+def decode(
+    data: bytes | str | Path,
+    *,
+    layers: int | None = None,
+    region: tuple[int, int, int, int] | None = None,
+    allow_partial: bool = False,
+    limits: Limits = Limits(),  # noqa: B008
+    progress: Callable[[float], None] | None = None,
+) -> Image.Image:
+    """Decode a .vqc file. The file names its model.
+
+    Args:
+        data: The bytes of a file, or its path.
+        layers: Decode only the first few layers, a coarser preview.
+        region: (x, y, width, height) in pixels; only what it needs is decoded.
+        allow_partial: Show the intact part of a cut or damaged file, with a warning that lists what is missing.
+        limits: What to accept.
+        progress: Called with the share done, 0..1.
+
+    Returns:
+        An image of mode L, LA, RGB or RGBA. Its `info` has icc_profile, exif and xmp, those that are present.
+
+    Raises:
+        VQCError: Anything is wrong with the file.
+        ValueError: The picture does not have these layers or this region.
+    """
+    raw = vqbitstream.read_bytes(data, limits)
+    contents = vqbitstream.unpack(raw, limits, partial=allow_partial)
+    codec = _loaded(store.find_id(contents.header.model_id))
+    return codec.decode_contents(contents, layers=layers, region=region, allow_partial=allow_partial, progress=progress)
+
+
+def info(data: bytes | str | Path) -> FileInfo:
+    """What a file says about itself: header, sections and checksums, without decoding it.
+
+    Args:
+        data: The bytes of a file, or its path.
+
+    Raises:
+        VQCError: Anything is wrong with the file.
+    """
+    raw = vqbitstream.read_bytes(data, Limits())
+    contents = vqbitstream.unpack(raw, Limits(max_pixels=1 << 62, max_side_px=1 << 32))
+    header = contents.header
+    columns, rows = tile_count(header.width), tile_count(header.height)
+    try:
+        model: str | None = store.find_id(header.model_id).name
+    except UnsupportedError:
+        model = None
+    payloads = [len(s.payload) for s in contents.sections if s is not None]
+    return FileInfo(
+        width=header.width,
+        height=header.height,
+        mode=header.mode,
+        quality=header.quality_centi / 100 or None,
+        step=header.step,
+        layers=header.layers,
+        tiles=(columns, rows),
+        model_id=header.model_id.hex(),
+        model=model,
+        format_version=vqbitstream.FORMAT_VERSION,
+        file_bytes=len(raw),
+        layer_bytes=tuple(sum(payloads[i : i + columns * rows]) for i in range(0, len(payloads), columns * rows)),
+        alpha_bytes=len(contents.alpha or b""),
+        metadata=dict(contents.metadata_bytes),
+    )

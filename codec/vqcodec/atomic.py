@@ -1,0 +1,155 @@
+"""All or nothing: files that appear whole or not at all, and blocks that no signal interrupts. `-` is stdin and stdout."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vqbitstream.limits import Limits
+
+
+def output_path(source: str, target: str | None, suffix: str, force: bool) -> str:
+    """Where to write: the target, or the source with its suffix swapped. Raises ValueError."""
+    if target is None:
+        if source == "-":
+            return "-"
+        if not Path(source).name:
+            raise ValueError(f"{source}: is a folder")
+        target = str(Path(source).with_suffix(suffix))
+    if target == "-":
+        return target
+    path = Path(target)
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent}: no such folder")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{target}: is not an ordinary file; write to stdout with - instead")
+    if source != "-" and path.exists() and Path(source).exists() and path.samefile(source):
+        raise ValueError(f"{target}: output and input are the same file")
+    if path.is_dir():
+        raise ValueError(f"{target}: is a folder")
+    if path.exists() and not force:
+        raise ValueError(f"{target}: exists already; -f overwrites it")
+    return target
+
+
+def write(target: str, fill: Callable[[IO[bytes]], object], force: bool) -> int:
+    """Write a file through a temporary one beside it, so that a half-written file never has its name.
+
+    Args:
+        target: Path, or `-` for stdout.
+        fill: Writes the contents.
+        force: Replace an existing file; otherwise it is an error, and the file stays.
+
+    Returns:
+        Number of bytes written.
+
+    Raises:
+        ValueError: The file exists already, or stdout is closed or a terminal.
+        OSError: The file cannot be written.
+    """
+    if target == "-":
+        if sys.stdout is None:
+            raise ValueError("stdout is closed")
+        if sys.stdout.isatty():
+            raise ValueError("stdout is a terminal; send it to a file or a pipe")
+        buffer = BytesIO()
+        fill(buffer)
+        try:
+            sys.stdout.buffer.write(buffer.getbuffer())
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at its exit
+            raise OSError(error.errno, error.strerror, "stdout") from None
+        return buffer.getbuffer().nbytes
+    try:
+        path = Path(target).resolve()  # a link stays a link: what it points to is replaced
+        handle, name = tempfile.mkstemp(prefix=".vqc-", dir=path.parent)
+    except RuntimeError:
+        raise ValueError(f"{target}: is a loop of links") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from None
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())  # the bytes before the name: a power cut leaves the old file or the new one
+            size = os.fstat(file.fileno()).st_size
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
+        if force:
+            Path(name).replace(path)
+        else:
+            _publish(name, path)
+    except FileExistsError:
+        raise ValueError(f"{target}: exists already; -f overwrites it") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), target) from None
+    finally:
+        Path(name).unlink(missing_ok=True)
+    return size
+
+
+def _publish(name: str, path: Path) -> None:
+    """Rename a file unless the name is taken. Raises FileExistsError."""
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError from None
+        Path(name).replace(path)
+
+
+def read(source: str, limits: Limits) -> bytes:
+    """All of a file or of stdin, up to the limit on a file's bytes. Raises a VQCError."""
+    import vqbitstream
+
+    if source != "-":
+        return vqbitstream.read_bytes(source, limits)
+    data = _stdin().read(limits.max_file_bytes + 1)
+    limits.check_file(len(data))
+    return data
+
+
+def read_stdin(limits: Limits) -> BytesIO:
+    """All of stdin as a file, named for messages. Raises a VQCError."""
+    file = BytesIO(read("-", limits))
+    file.name = "standard input"
+    return file
+
+
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:
+        raise ValueError("stdin is closed")
+    return sys.stdin.buffer
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Delays Ctrl-C, SIGTERM and SIGHUP until the block is over, so that nothing is left half changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {n: handler for n in numbers if callable(handler := signal.getsignal(n))}
+    held: list[int] = []
+    for number in handlers:
+        signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)

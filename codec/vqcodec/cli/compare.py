@@ -1,0 +1,47 @@
+"""The command `compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vqcodec.cli.console import Finite, guard
+
+
+@click.command()
+@click.argument("source", metavar="IMAGE")
+@click.option("-o", "--output", type=click.Path(), help="A page (.html) or a picture (.png) to look at.")
+@click.option("-q", "--quality", type=Finite(1, 100), default=50, show_default=True, help="Of our file.")
+@click.option(
+    "-e", "--effort", type=click.IntRange(1, 9), help="1 fast .. 9 smallest.  [default: 5, or 1 without PyTorch]"
+)
+@click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default.")
+@click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 128000000]")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+def compare(
+    source: str, output: str | None, effort: int | None, threads: int | None, max_pixels: int | None, **options: Any
+) -> None:
+    """Compare with JPEG at the same bytes: figures, and with -o a page or a picture.
+
+    JPEG's quality is the highest whose file is not larger than ours. `-` is stdin.
+    """
+    if output is not None and Path(output).suffix.lower() not in (".html", ".png"):
+        raise click.UsageError(f"{output} is neither .html nor .png")
+
+    def chosen() -> int:
+        from vqcodec.coding.quality import chosen_effort
+
+        return chosen_effort(effort)
+
+    def work() -> None:
+        from vqcodec.cli.work import Settings, compare_files
+
+        settings = Settings(threads, max_pixels, options.pop("force"))
+        for line in compare_files(source, output, settings, effort=number, **options):
+            click.echo(line)
+
+    number = guard(chosen)
+    guard(work, source, output or source)

@@ -1,0 +1,1 @@
+"""Encoder and decoder: planes <-> the bytes of a file."""

@@ -1,0 +1,137 @@
+"""The contents of a file to planes, whole or in part."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+
+import numpy as np
+from vqbitstream import Contents, Header
+from vqbitstream.alpha import unpack_plane
+from vqbitstream.errors import CorruptError, TruncatedError, UnsupportedError
+from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
+from vqbitstream.tiles import Progress, Steps, TileCoder
+
+from vqcodec.pictures.planes import Pixels, Planes
+from vqcodec.runtimes.strips import Latent, Transforms
+
+Region = tuple[int, int, int, int]  # x, y, width, height in pixels
+
+
+class Decoder:
+    """Decodes the files of one model.
+
+    Args:
+        model_id: 8 bytes.
+        transforms: The synthesis.
+        tile_coder: Decodes the sections.
+    """
+
+    def __init__(self, model_id: bytes, transforms: Transforms, tile_coder: TileCoder) -> None:
+        self.model_id, self.transforms, self.tile_coder = model_id, transforms, tile_coder
+
+    def decode(
+        self,
+        contents: Contents,
+        *,
+        layers: int | None = None,
+        region: Region | None = None,
+        allow_partial: bool = False,
+        progress: Progress | None = None,
+    ) -> Planes:
+        """Decode a file, or a part of it.
+
+        Args:
+            contents: The file.
+            layers: Number of layers; all by default.
+            region: (x, y, width, height) in pixels; the whole picture by default.
+            allow_partial: Show the intact part of a cut or damaged file, with a warning.
+            progress: Called with the share done, 0..1.
+
+        Raises:
+            VQCError: Anything is wrong with the file.
+            ValueError: The picture does not have these layers or this region.
+        """
+        header = contents.header
+        self.check(header)
+        first = contents.sections[: header.first_layer_sections]
+        if 2 * first.count(None) > len(first):  # or a few bytes could ask for a huge blank picture
+            reason = contents.problems[0] if contents.problems else "the first layer is missing"
+            raise TruncatedError(f"nothing to show: {reason}")
+        layers = _checked_layers(header, layers)
+        shown = _checked_region(header, region)
+        problems = list(contents.problems)
+        alpha = self._alpha(contents, shown, problems if allow_partial else None)
+        # the positions whose pixels are shown, and those that the synthesis looks at for them
+        rect = Rect(
+            shown.top // PATCH_PX, -(-shown.bottom // PATCH_PX), shown.left // PATCH_PX, -(-shown.right // PATCH_PX)
+        )
+        latent, area = self.tile_coder.decode_area(
+            contents, rect.grow(self.transforms.synthesis_halo), layers, problems if allow_partial else None,
+            None if progress is None else lambda share: progress(share / 2),
+        )  # fmt: skip
+        inner = Rect(rect.top - area.top, rect.bottom - area.top, rect.left - area.left, rect.right - area.left)
+        size = header.height - area.top * PATCH_PX, header.width - area.left * PATCH_PX
+        step = Steps(progress, rect.area, 0.5, 0.5)
+        colour = self.transforms.synthesise(latent, header.log2_step, size if header.grey else (*size, 3), inner, step)
+        colour = np.ascontiguousarray(colour[shown.within(rect.scale(PATCH_PX))])
+        if problems:
+            warnings.warn("incomplete picture: " + "; ".join(problems), stacklevel=4)
+        return Planes(colour, alpha, dict(contents.metadata))
+
+    def verify(self, contents: Contents) -> None:
+        """Decode the indices and the alpha plane. Raises a VQCError unless their checksums are right."""
+        header = contents.header
+        self.check(header)
+        self.tile_coder.verify(contents)
+        if contents.alpha is not None:
+            unpack_plane(contents.alpha, header.height, header.width)
+
+    def latent(self, contents: Contents) -> Latent:
+        """The whole latent int32 [h, w, C] in 1/256 step. Raises a VQCError."""
+        header = contents.header
+        self.check(header)
+        whole = Rect.of(latent_shape(header.width, header.height))
+        return np.asarray(self.tile_coder.decode_area(contents, whole, header.layers, None)[0], dtype=np.int32)
+
+    def check(self, header: Header) -> None:
+        """Raises UnsupportedError if the file needs another model, CorruptError if it contradicts this one."""
+        if header.model_id != self.model_id:
+            raise UnsupportedError(f"the file needs model {header.model_id.hex()}, this is {self.model_id.hex()}")
+        if header.layers != self.tile_coder.layers:
+            raise CorruptError(f"{header.layers} layers in the file, {self.tile_coder.layers} in the model")
+
+    @staticmethod
+    def _alpha(contents: Contents, shown: Rect, problems: list[str] | None) -> Pixels | None:
+        """Alpha of the pixels `shown`. If it is missing or damaged it is opaque, provided that there are `problems` to list that in."""
+        header = contents.header
+        if not header.alpha:
+            return None
+        try:
+            if contents.alpha is None:
+                raise CorruptError("alpha is missing")
+            plane = unpack_plane(contents.alpha, header.height, header.width)
+        except CorruptError as error:
+            if problems is None:
+                raise
+            problems.append(f"{error}, shown opaque")
+            return np.full(shown.shape, 255, dtype=np.uint8)
+        return plane[shown.within(Rect.of(plane.shape))]
+
+
+def _checked_layers(header: Header, layers: int | None) -> int:
+    layers = header.layers if layers is None else operator.index(layers)
+    if not 1 <= layers <= header.layers:
+        raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
+    return layers
+
+
+def _checked_region(header: Header, region: Region | None) -> Rect:
+    """The region in pixels; the whole picture by default."""
+    whole = Rect(0, header.height, 0, header.width)
+    if region is None:
+        return whole
+    left, top, width, height = map(operator.index, region)
+    if min(width, height) < 1 or not whole.contains(shown := Rect(top, top + height, left, left + width)):
+        raise ValueError(f"region {left},{top},{width},{height} is not inside {header.width}x{header.height} pixels")
+    return shown

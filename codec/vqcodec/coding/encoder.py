@@ -1,0 +1,120 @@
+"""Planes to the bytes of a file: analysis, search, rate-aware choice, entropy coding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import vqbitstream
+from vqbitstream import Contents, Header
+from vqbitstream.alpha import unpack_plane
+from vqbitstream.choice import SEARCH_RATE_WEIGHT, default_rate_weight
+from vqbitstream.errors import CorruptError
+from vqbitstream.geometry import latent_shape
+from vqbitstream.tiles import Progress, Steps, TileCoder
+
+from vqcodec.coding.quality import QualityScale, chosen_effort, search_noise, search_rounds
+from vqcodec.models.store import Weights
+from vqcodec.pictures.planes import Planes
+from vqcodec.runtimes.strips import Transforms
+
+if TYPE_CHECKING:
+    from vqcodec.coding.search import Search
+
+
+@dataclass(frozen=True)
+class EncodeStats:
+    """What an encode cost.
+
+    Attributes:
+        estimated_bits: Ideal code length of all symbols.
+        payload_bytes: Of the entropy-coded sections.
+        file_bytes: Of the whole file.
+    """
+
+    estimated_bits: float
+    payload_bytes: int
+    file_bytes: int
+
+
+class Encoder:
+    """Encodes with one model.
+
+    Args:
+        weights: The model.
+        transforms: Analysis and side analysis.
+        tile_coder: Encodes the latent.
+        device: Where the search runs, "cpu" or "cuda".
+
+    Raises:
+        KeyError: The model lacks its quality scale.
+        ValueError: The quality scale is not valid.
+    """
+
+    def __init__(self, weights: Weights, transforms: Transforms, tile_coder: TileCoder, device: str) -> None:
+        self.weights, self.transforms, self.tile_coder, self.device = weights, transforms, tile_coder, device
+        self.scale = QualityScale(weights.tensors["encoder.step_codes"])
+
+    @cached_property
+    def search(self) -> Search:
+        """The encoder's search, made when it is first needed. Only this needs torch."""
+        from vqcodec.coding.search import Search
+
+        return Search(self.weights, self.device)
+
+    def header(self, width: int, height: int, quality: float, *, grey: bool = False, alpha: bool = False) -> Header:
+        """The header of a picture of this size. Raises ValueError for a quality outside 1..100."""
+        return Header.for_picture(
+            width, height, grey=grey, alpha=alpha, quality=quality, step_code=self.scale.step_code(quality),
+            model_id=self.weights.model_id, layers=self.tile_coder.layers,
+        )  # fmt: skip
+
+    def encode(
+        self,
+        planes: Planes,
+        *,
+        quality: float,
+        effort: int | None = None,
+        verify: bool = True,
+        rate_weight: float | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[bytes, EncodeStats]:
+        """Encode a picture.
+
+        Args:
+            planes: The picture.
+            quality: 1..100.
+            effort: See `chosen_effort`.
+            verify: Decode the indices and the alpha plane again.
+            rate_weight: See `Chooser.encode`; None is the default of the effort.
+            progress: Called with the share done, 0..1.
+
+        Returns:
+            The file, and what it cost.
+
+        Raises:
+            ValueError: An argument is out of range.
+            CorruptError: With `verify`, if the file does not decode to what was encoded.
+        """
+        effort = chosen_effort(effort)
+        pixels = planes.colour
+        height, width = pixels.shape[:2]
+        header = self.header(width, height, quality, grey=pixels.ndim == 2, alpha=planes.alpha is not None)
+        rows, columns = latent_shape(width, height)
+        rounds = search_rounds(effort, height * width)
+        if rate_weight is None:
+            rate_weight = SEARCH_RATE_WEIGHT if rounds else default_rate_weight(header.log2_step)
+        step = Steps(progress, (2 + rounds + verify) * rows * columns)
+        latent = self.transforms.analyse(pixels, header.log2_step, step)
+        sides = [self.transforms.side_grid(latent, tile, header.log2_step) for tile in header.tiles]
+        if rounds:
+            latent, sides = self.search.improve(
+                pixels, latent, sides, header, rate_weight=rate_weight, rounds=rounds, noise=search_noise(rounds), progress=step
+            )  # fmt: skip
+        coded = self.tile_coder.encode(header, latent, sides, rate_weight, verify=verify, step=step)
+        alpha = planes.packed_alpha
+        if verify and alpha is not None and (unpack_plane(alpha, height, width) != planes.alpha).any():
+            raise CorruptError("the alpha section does not decode to what was encoded")
+        data = vqbitstream.pack(Contents(header, coded.sections, alpha, planes.metadata))
+        return data, EncodeStats(coded.estimated_bits, sum(len(s.payload) for s in coded.sections), len(data))

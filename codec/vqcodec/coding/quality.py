@@ -1,0 +1,86 @@
+"""What a caller asks for, in the encoder's terms: the step of a quality, the search of an effort."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from numbers import Integral
+
+import numpy as np
+import numpy.typing as npt
+from vqbitstream.errors import VQCError
+
+QUALITY_MIN, QUALITY_MAX = 1.0, 100.0
+EFFORTS = range(1, 10)
+DEFAULT_EFFORT, EFFORT_WITHOUT_TORCH = 5, 1
+ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort
+NOISY_ROUNDS = 10  # as many make use of noise
+NOISE = 0.2  # steps
+SEARCH_PIXELS = 1 << 23  # in larger pictures the search takes minutes: only efforts over 5 do it
+
+
+class TargetError(VQCError):
+    """The picture cannot be as small, or as good, as the target."""
+
+
+class QualityScale:
+    """Quality <-> step.
+
+    Args:
+        step_codes: Step code of each whole quality 1..100, uint16 [100], not rising.
+
+    Raises:
+        ValueError: The codes are not of this form.
+    """
+
+    def __init__(self, step_codes: npt.NDArray[np.integer]) -> None:
+        self._step_codes = step_codes.astype(np.float64)
+        if self._step_codes.shape != (100,) or (np.diff(self._step_codes) > 0).any():
+            raise ValueError("encoder.step_codes must be 100 falling numbers")
+
+    def step_code(self, quality: float) -> int:
+        """The step code of a quality in 1..100. Raises ValueError for another quality."""
+        if not QUALITY_MIN <= quality <= QUALITY_MAX:
+            raise ValueError(f"quality must lie in 1..100, not {quality}")
+        return round(float(np.interp(quality, np.arange(1, 101), self._step_codes)))
+
+
+def torch_is_installed() -> bool:
+    """Whether PyTorch can be imported. It is not imported to find out."""
+    return find_spec("torch") is not None
+
+
+def chosen_effort(effort: int | None) -> int:
+    """The effort to encode with.
+
+    Args:
+        effort: 1..9. None is 5, or 1 with a warning if PyTorch is not installed.
+
+    Raises:
+        ValueError: Not an effort, or one that needs PyTorch where it is not installed.
+    """
+    if effort is None:
+        if torch_is_installed():
+            return DEFAULT_EFFORT
+        warnings.warn(
+            f"encoding with effort {EFFORT_WITHOUT_TORCH}, which makes files about 5 % larger: higher efforts need PyTorch "
+            "(pip install 'vqcodec[torch]')", stacklevel=3,
+        )  # fmt: skip
+        return EFFORT_WITHOUT_TORCH
+    if not isinstance(effort, Integral) or isinstance(effort, bool) or effort not in EFFORTS:
+        raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
+    if ROUNDS[effort] and not torch_is_installed():
+        raise ValueError(
+            f"effort {effort} needs PyTorch: pip install 'vqcodec[torch]', or use effort {EFFORT_WITHOUT_TORCH}"
+        )
+    return int(effort)
+
+
+def search_rounds(effort: int, pixels: int) -> int:
+    """Rounds of the search for a picture of this many pixels."""
+    return ROUNDS[effort] if pixels <= SEARCH_PIXELS or effort > DEFAULT_EFFORT else 0
+
+
+def search_noise(rounds: int) -> float:
+    """Standard deviation, in steps, of the noise in the first of this many rounds."""
+    return NOISE if rounds >= NOISY_ROUNDS else 0.0

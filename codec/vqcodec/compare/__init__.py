@@ -1,0 +1,1 @@
+"""A picture beside JPEG at the same number of bytes."""

@@ -1,0 +1,1 @@
+"""New pictures from a model: samples of its prior, and interpolations between two pictures."""

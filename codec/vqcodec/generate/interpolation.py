@@ -1,0 +1,141 @@
+"""Interpolations between two pictures, and draws from the Normal prior of a model's VAE. Each is a valid .vqc file."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+import vqbitstream
+from torch import Tensor
+from vqbitstream import Contents, Limits
+from vqbitstream.choice import default_rate_weight
+from vqbitstream.geometry import latent_shape
+from vqbitstream.vectors import ONE
+
+from vqcodec.codec import Codec
+from vqcodec.models.weights_file import ModelError
+from vqcodec.pictures.planes import Pixels
+from vqcodec.runtimes.strips import Latent
+from vqcodec.runtimes.torch_state import building_modules, plain_torch
+from vqcodec.vqvae.vae import CELL, LatentVAE
+
+
+@plain_torch()
+@torch.inference_mode()
+def interpolate(codec: Codec, first: Pixels, second: Pixels, steps: int, *, quality: float = 50) -> list[bytes]:
+    """Interpolate between two pictures in equal steps.
+
+    If the model has a Gaussian bottleneck, its codes are interpolated. Otherwise the latents are, which is a cross-fade because the
+    latent is linear in the pixels.
+
+    Args:
+        codec: The model.
+        first: uint8 [H, W, 3].
+        second: Of the same shape.
+        steps: Number of files, both ends included.
+        quality: 1..100.
+
+    Returns:
+        The bytes of the files, in order.
+
+    Raises:
+        ValueError: The shapes differ, or an argument is out of range.
+    """
+    if first.shape != second.shape or first.ndim != 3:
+        raise ValueError(f"pictures of {first.shape} and {second.shape}: both must be [H, W, 3], and of one size")
+    if steps < 2:
+        raise ValueError(f"a walk has at least 2 steps, not {steps}")
+    height, width = first.shape[:2]
+    log2_step = codec.encoder.header(width, height, quality).log2_step
+    ends = [codec.transforms.analyse(pixels, log2_step).astype(np.float64) for pixels in (first, second)]
+    vae = latent_vae(codec)
+    if vae is not None:
+        codes = [gaussian_code(vae, end * (2**log2_step / ONE)) for end in ends]
+    files = []
+    for share in np.linspace(0, 1, steps):
+        if vae is None:
+            latent = (1 - share) * ends[0] + share * ends[1]
+        else:
+            code = (1 - share) * codes[0] + share * codes[1]
+            latent = gaussian_latent(vae, code, ends[0].shape[:2]) * (ONE / 2**log2_step)
+        files.append(encode_latent(codec, np.rint(latent).astype(np.int32), width, height, quality))
+    return files
+
+
+@plain_torch()
+@torch.inference_mode()
+def sample_gaussian(
+    codec: Codec, width: int, height: int, *, seed: int = 0, temperature: float = 1.0, quality: float = 50
+) -> bytes:
+    """Draw a code from the Normal prior of the bottleneck, decode it to a latent, and encode that.
+
+    The bottleneck computes in floating point: pixels may differ by one level between machines.
+
+    Args:
+        codec: The model.
+        width: Pixels.
+        height: Pixels.
+        seed: Of the draw.
+        temperature: Scales the standard deviation.
+        quality: 1..100.
+
+    Raises:
+        ModelError: The model has no bottleneck.
+        LimitError: The picture would be too large.
+    """
+    vae = require_vae(codec)
+    Limits().check_size(width, height)
+    rows, columns = latent_shape(width, height)
+    dims = vae.decode_hidden.in_channels
+    noise = np.random.default_rng(seed).standard_normal((1, dims, -(-rows // CELL), -(-columns // CELL)))
+    code = temperature * torch.from_numpy(noise.astype(np.float32)).to(codec.device)
+    log2_step = codec.encoder.header(width, height, quality).log2_step
+    latent = gaussian_latent(vae, code, (rows, columns)) * (ONE / 2**log2_step)
+    return encode_latent(codec, np.rint(latent).astype(np.int32), width, height, quality)
+
+
+def encode_latent(codec: Codec, latent: Latent, width: int, height: int, quality: float) -> bytes:
+    """Latent int32 [h, w, C] in 1/256 of the quality's step to a .vqc file, by the encoder's rate-aware choice."""
+    header = codec.encoder.header(width, height, quality)
+    sides = [codec.transforms.side_grid(latent, tile, header.log2_step) for tile in header.tiles]
+    coded = codec.tile_coder.encode(header, latent, sides, default_rate_weight(header.log2_step), verify=False)
+    return vqbitstream.pack(Contents(header, coded.sections))
+
+
+def latent_vae(codec: Codec) -> LatentVAE | None:
+    """The VAE of a model, or None. Raises ModelError if it is damaged."""
+    prefix = "bottleneck."
+    state = {
+        k.removeprefix(prefix): torch.from_numpy(v.astype(np.float32))
+        for k, v in codec.weights.tensors.items()
+        if k.startswith(prefix)
+    }
+    try:
+        with building_modules():
+            vae = LatentVAE.from_tensors(state) if state else None
+        return None if vae is None else vae.float().to(codec.device).eval().requires_grad_(False)
+    except (KeyError, RuntimeError, ValueError, IndexError) as error:
+        raise ModelError(f"{codec.name}: not a sound weights file ({str(error).splitlines()[0]})") from None
+
+
+def require_vae(codec: Codec) -> LatentVAE:
+    """The VAE of a model. Raises ModelError if there is none."""
+    vae = latent_vae(codec)
+    if vae is None:
+        raise ModelError(
+            f"model {codec.name} has no Gaussian bottleneck; train one: vqcodec train --bottleneck gaussian"
+        )
+    return vae
+
+
+def gaussian_code(vae: LatentVAE, latent: npt.NDArray[np.floating]) -> Tensor:
+    """Latent [h, w, C] in the unit of pixels to the posterior's mean [1, dims, ceil(h/4), ceil(w/4)]."""
+    x = torch.from_numpy(latent.astype(np.float32)).to(vae.sigma.device).permute(2, 0, 1)[None]
+    return vae.encode(F.pad(x, (0, -x.shape[3] % CELL, 0, -x.shape[2] % CELL), mode="replicate"))[0]
+
+
+def gaussian_latent(vae: LatentVAE, code: Tensor, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """The inverse of `gaussian_code`, for h and w of `shape`."""
+    latent = vae.decode(code)[0, :, : shape[0], : shape[1]]
+    return np.asarray(latent.permute(1, 2, 0).cpu().numpy(), dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Models: their sizes, their weights files, and which are installed."""

@@ -1,0 +1,94 @@
+"""Weights files (FORMAT.md, "Weights"): safetensors, checked before anything becomes a network, and the id that names a model.
+
+The id is the first 8 bytes of the SHA-256 of the model's *decoder*: its sizes and tensors, in a canonical order. A better encoder
+therefore leaves all files readable. The tensors `analysis.*`, `side_analysis.*`, `encoder.*` and `bottleneck.*` belong to the encoder,
+`synthesis.*`, `prior.*` and `quantizer.*` to the decoder. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from vqbitstream.errors import VQCError
+
+from vqcodec.atomic import write
+from vqcodec.models.config import DECODER_SIZES
+
+Arrays = dict[str, npt.NDArray[Any]]
+FLOATING_PREFIXES = ("analysis.", "side_analysis.", "synthesis.", "bottleneck.")
+ENCODER_PREFIXES = ("analysis.", "side_analysis.", "encoder.", "bottleneck.")
+
+
+class ModelError(VQCError):
+    """A weights file is missing, damaged, or not one of this program's."""
+
+
+def model_id(tensors: Mapping[str, npt.NDArray[Any]], config: Mapping[str, Any]) -> bytes:
+    """Id of a model, 8 bytes: a hash of the decoder's sizes and of its tensors' names, dtypes, shapes and little-endian contents."""
+    sizes = {k: config[k] for k in DECODER_SIZES}
+    digest = hashlib.sha256(json.dumps(sizes, sort_keys=True).encode())
+    for name in sorted(tensors):
+        if not name.startswith(ENCODER_PREFIXES):
+            array = tensors[name]
+            little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{name} {little.dtype.str} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(little).tobytes())
+    return digest.digest()[:8]
+
+
+def write_weights(path: Path, tensors: Arrays, config: Mapping[str, Any]) -> bytes:
+    """Write a weights file, whole or not at all. Returns its model id."""
+    from safetensors.numpy import save
+
+    contiguous = {k: np.ascontiguousarray(v) for k, v in tensors.items()}
+    data = save(contiguous, metadata={"vqcodec_config": json.dumps(config, sort_keys=True)})
+    write(str(path), lambda file: file.write(data), force=True)
+    return model_id(tensors, config)
+
+
+def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Tensors and sizes of a weights file, checked. Raises ModelError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            config = (file.metadata() or {}).get("vqcodec_config")
+            if config is None:
+                raise ModelError(f"{path}: not a vqcodec weights file")
+            tensors, sizes = {k: file.get_tensor(k) for k in file.keys()}, json.loads(config)  # noqa: SIM118
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path}: not a readable weights file ({error})") from None
+    if reason := _unsound(tensors, sizes):
+        raise ModelError(f"{path}: not a sound weights file ({reason})")
+    return tensors, sizes
+
+
+def _unsound(tensors: Arrays, config: Any) -> str | None:
+    """Why a file must not become a network, if so: sizes that would fill the memory, values that are not numbers."""
+    for name in DECODER_SIZES:
+        size = config.get(name) if isinstance(config, dict) else None
+        numbers, most = (size, 1024) if name == "groups" else ([size], 16 if name == "synthesis_blocks" else 1024)
+        if not (isinstance(numbers, list) and len(numbers) <= 16 and all(type(n) is int for n in numbers)):
+            return f"{name} is {str(size)[:20]}"
+        if not all(1 <= n <= most for n in numbers):
+            return f"{name} is outside 1..{most}"
+    for name, array in tensors.items():
+        if array.dtype.kind not in ("f" if name.startswith(FLOATING_PREFIXES) else "iu"):
+            return f"{name} is {array.dtype}"
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f"{name} is not finite"
+    codes = tensors.get("encoder.step_codes")
+    if codes is not None and codes.dtype != np.uint16:
+        return f"encoder.step_codes is {codes.dtype}"
+    sigma = tensors.get("bottleneck.sigma")
+    if sigma is not None and sigma.shape != (sum(config["groups"]),):
+        return "the bottleneck is another model's"
+    return None

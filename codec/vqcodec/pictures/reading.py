@@ -1,0 +1,205 @@
+"""Pictures of any format to uint8 planes and metadata: modes, orientation, colour."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, UnidentifiedImageError
+from vqbitstream.errors import LimitError, VQCError
+from vqbitstream.limits import Limits
+
+from vqcodec.pictures import metadata as meta
+from vqcodec.pictures.planes import ImageError, Picture, Planes
+
+_BITS_PER_SAMPLE = 258  # TIFF tag
+_TURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_PILLOW_LIMIT = threading.Lock()  # Pillow's limit is a global of its own
+_GREY_MODES = {"1", "L", "LA", "La"}
+
+
+def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapping[str, Any] | None = None) -> Planes:
+    """Read a picture.
+
+    EXIF orientation is applied. More than 8 bits are rounded to 8. CMYK and Lab become sRGB through their ICC profile, which is then
+    dropped. Of several frames the current one is kept (the first of a file), with a warning.
+
+    Args:
+        image: A PIL image, a path, an open binary file, or a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4].
+        limits: What to accept.
+        strip: Leave out ICC profile, EXIF and XMP.
+        info: icc_profile, exif and xmp that replace those of a PIL image.
+
+    Raises:
+        ImageError: The picture cannot be read.
+        LimitError: The picture is too large.
+    """
+    if isinstance(image, np.ndarray):
+        return _from_array(image, limits)
+    if isinstance(image, Image.Image):
+        return _from_pil(image, limits, "the picture", strip, info)
+    if isinstance(image, bytes | bytearray):
+        raise ImageError("the picture: bytes of a file; wrap them in io.BytesIO")
+    name = str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture"))
+    with _opened(image, name, limits) as opened:
+        return _from_pil(opened, limits, name, strip)
+
+
+@contextmanager
+def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterator[Image.Image]:
+    """An image file whose header was read. Our pixel limit replaces Pillow's."""
+    try:
+        with _PILLOW_LIMIT, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is an error, and comes next
+            pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.max_pixels
+            try:
+                opened = Image.open(image)
+            finally:
+                Image.MAX_IMAGE_PIXELS = pillow_limit
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: not a picture that Pillow can read") from None
+    except Image.DecompressionBombError:
+        raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
+    except Exception as error:  # Pillow's readers raise almost anything on damaged files
+        raise ImageError(f"{name}: {reason(error)}") from None
+    with opened:
+        if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
+            raise ImageError(f"{name}: is a drawing, not a picture; render it first")
+        yield opened
+
+
+def _from_pil(
+    image: Image.Image, limits: Limits, name: str, strip: bool, info: Mapping[str, Any] | None = None
+) -> Planes:
+    try:
+        limits.check_size(*image.size)
+    except LimitError as error:
+        raise LimitError(f"{name}: {error}") from None
+    if min(image.size) < 1:
+        raise ImageError(f"{name} has no pixels")
+    try:
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
+        stored = str(getattr(image, "tile", ()))  # gone after loading
+        image.load()
+        kept: Mapping[Any, Any]
+        kept, exif = (image.info, meta.exif_of(image, name)) if info is None else meta.given(info, name)
+        metadata = meta.collected(kept, exif)
+        orientation = meta.take_orientation(exif, metadata)
+        upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
+        plain = _plain(upright, name, stored)
+    except VQCError:
+        raise
+    except Image.DecompressionBombError:
+        raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
+    except Exception as error:
+        raise ImageError(f"{name}: {reason(error)}") from None
+    if strip:
+        metadata = {}
+    if image.mode in ("CMYK", "LAB"):
+        metadata.pop("icc", None)
+    for key, value in metadata.items():
+        try:
+            limits.check_metadata(key.upper(), len(value))
+        except LimitError as error:
+            raise LimitError(f"{name}: {error}; strip drops it") from None
+    array = np.asarray(plain)
+    colours = 1 if plain.mode in ("L", "LA") else 3
+    if plain.mode in ("L", "RGB"):
+        return Planes(array, None, metadata)
+    colour = array[..., 0] if colours == 1 else array[..., :3]
+    return Planes(np.ascontiguousarray(colour), np.ascontiguousarray(array[..., -1]), metadata)
+
+
+def _plain(image: Image.Image, name: str, stored: str) -> Image.Image:
+    """The picture as L, LA, RGB or RGBA. `stored` is a text with Pillow's name for how the samples lay in the file."""
+    mode = image.mode
+    if mode in ("CMYK", "LAB"):
+        return _to_srgb(image, name)
+    if mode in ("I", "F") or mode.startswith("I;"):
+        return _from_deep(image, name)
+    grey = mode in _GREY_MODES
+    if image.has_transparency_data:
+        transparent = image.info.get("transparency")
+        if mode == "RGB" and isinstance(transparent, tuple) and ";16" in stored:  # in 16 bits, but the pixels are 8
+            image = image.copy()
+            image.info["transparency"] = tuple(t >> 8 for t in transparent)
+        for bits, scale in (("L;2", 85), ("L;4", 17)):  # in 2 or 4 bits, but the pixels are 8
+            if mode == "L" and isinstance(transparent, int) and transparent <= 255 // scale and f"'{bits}'" in stored:
+                image = image.copy()
+                image.info["transparency"] = transparent * scale
+        return image.convert("LA" if grey else "RGBA")
+    return image.convert("L" if grey else "RGB")
+
+
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+    """CMYK or Lab through the picture's ICC profile, or Pillow's conversion if there is none."""
+    profile = image.info.get("icc_profile")
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        if image.mode == "LAB":
+            source: Any = ImageCms.createProfile("LAB")
+        elif profile:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        else:
+            return image.convert("RGB")
+        converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+        assert converted is not None
+        return converted
+    except (ImageCms.PyCMSError, OSError):
+        warnings.warn(f"{name}: its ICC profile is not usable; colours are approximate", stacklevel=6)
+        return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image, name: str) -> Image.Image:
+    """Grey of 16 or 32 bits to L or LA, rounded.
+
+    Floats and 32-bit integers do not state their range; a warning says what was assumed.
+    """
+    values = np.asarray(image)
+    if image.mode.startswith("I;"):
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+        top = float(2 ** max(bits if isinstance(bits, tuple) else (bits,)) - 1)
+    elif image.mode == "I" and image.format in ("PNG", "PPM"):
+        top = 65535.0  # Pillow scales theirs to 16 bits
+    else:
+        finite = values[np.isfinite(values)]
+        largest = float(finite.max()) if finite.size else 0.0
+        top = next((t for t in (1.0, 255.0, 65535.0) if largest <= t), largest)
+        if image.mode == "I" and top == 1.0:
+            top = 255.0
+        warnings.warn(f"{name}: mode {image.mode}, taken as 0..{top:g} and rounded to 8 bits", stacklevel=6)
+    inside = np.clip(np.nan_to_num(np.asarray(values, dtype=np.float32)), 0, top)
+    grey = Image.fromarray(np.rint(inside * np.float32(255 / top)).astype(np.uint8))
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _from_array(array: npt.NDArray[np.generic], limits: Limits) -> Planes:
+    channels = 1 if array.ndim == 2 else array.shape[2] if array.ndim == 3 else 0
+    if array.dtype != np.uint8 or channels not in (1, 2, 3, 4):
+        raise ImageError(
+            f"expected a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], got {array.dtype} {list(array.shape)}"
+        )
+    if not array.size:
+        raise ImageError("the picture has no pixels")
+    limits.check_size(array.shape[1], array.shape[0])
+    pixels = array.astype(np.uint8, copy=False).reshape(*array.shape[:2], channels)
+    colour = pixels[..., 0] if channels < 3 else pixels[..., :3]
+    return Planes(colour, pixels[..., -1] if channels in (2, 4) else None)
+
+
+def reason(error: Exception) -> str:
+    """What an exception of Pillow's says, in one line for people."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

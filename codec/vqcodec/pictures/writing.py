@@ -1,0 +1,92 @@
+"""Planes to pictures, and pictures to files of other formats, with as much metadata as these can hold."""
+
+from __future__ import annotations
+
+import warnings
+from typing import IO, Any
+
+from PIL import Image
+from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from vqcodec.pictures.metadata import pillow_info
+from vqcodec.pictures.planes import ImageError, Planes
+from vqcodec.pictures.reading import reason
+
+_XMP_TAG = 700  # TIFF
+WRITABLE = {  # format -> whether it keeps alpha, and which metadata
+    "PNG": (True, {"icc_profile", "exif", "xmp"}), "WEBP": (True, {"icc_profile", "exif", "xmp"}),
+    "AVIF": (True, {"icc_profile", "exif", "xmp"}), "TIFF": (True, {"icc_profile", "exif", "xmp"}),
+    "JPEG": (False, {"icc_profile", "exif", "xmp"}), "JPEG2000": (True, set()), "TGA": (True, set()), "BMP": (False, set()),
+    "PPM": (False, set()),
+}  # fmt: skip
+_JPEG_SEGMENT_BYTES = 65533 - 64  # of EXIF or XMP, with room for their headers
+_NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
+
+
+def from_planes(planes: Planes) -> Image.Image:
+    """Planes to an L, LA, RGB or RGBA image, whose `info` has icc_profile, exif and xmp, those that are present."""
+    image = Image.fromarray(planes.colour)
+    if planes.alpha is not None:
+        image.putalpha(Image.fromarray(planes.alpha))
+    image.info.update(pillow_info(planes.metadata))
+    return image
+
+
+def check_suffix(suffix: str) -> str:
+    """Pillow's name of the format for a suffix such as ".png". Raises ImageError if there is none."""
+    kind = Image.registered_extensions().get(suffix)
+    if kind not in WRITABLE:
+        raise ImageError(f"no pictures are written with the suffix {suffix!r}; there are {', '.join(WRITABLE)}")
+    return kind
+
+
+def write_picture(image: Image.Image, file: IO[bytes], suffix: str) -> None:
+    """Write a decoded picture with its metadata. Warns of metadata that the format cannot hold.
+
+    Args:
+        image: The picture.
+        file: Where to write it.
+        suffix: Chooses the format, such as ".png".
+
+    Raises:
+        ImageError: The format is not one of `WRITABLE`, or it cannot hold the picture.
+    """
+    kind = check_suffix(suffix)
+    keeps_alpha, keeps = WRITABLE[kind]
+    if image.mode in ("LA", "RGBA") and not keeps_alpha:
+        raise ImageError(f"{kind} cannot hold transparency; write PNG, WebP, AVIF or TIFF")
+    options: dict[str, Any] = {k: v for k, v in image.info.items() if k in _NAMES}
+    for key in list(options):
+        if key == "icc_profile" and kind == "PNG" and len(options[key]) > MAX_TEXT_CHUNK:
+            warnings.warn("ICC profile left out: readers refuse one of this size in PNG", stacklevel=3)
+            del options[key]
+        elif key not in keeps or (kind == "JPEG" and key != "icc_profile" and len(options[key]) > _JPEG_SEGMENT_BYTES):
+            warnings.warn(f"{_NAMES[key]} left out: {kind} cannot hold it", stacklevel=3)
+            del options[key]
+    plain = image.copy()
+    plain.info = {}
+    if "xmp" in options and kind == "PNG":
+        text = PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
+        options["pnginfo"] = text
+    if "xmp" in options and kind == "TIFF":
+        options["tiffinfo"] = ImageFileDirectory_v2()
+        options["tiffinfo"][_XMP_TAG] = options.pop("xmp")
+    if kind == "JPEG":
+        options |= {"quality": 95, "subsampling": 0}
+    elif kind in ("WEBP", "AVIF"):
+        options["quality"] = 95
+    try:
+        plain.save(file, format=kind, **options)
+    except Exception as error:  # Pillow's writers parse EXIF, and raise almost anything on a damaged one
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+            raise
+        if "exif" not in options:
+            raise ImageError(f"{kind} cannot hold this picture ({reason(error)})") from None
+        warnings.warn(f"EXIF left out: {kind} cannot hold it", stacklevel=3)
+        file.seek(0)
+        file.truncate()
+        bare = image.copy()
+        del bare.info["exif"]
+        write_picture(bare, file, suffix)

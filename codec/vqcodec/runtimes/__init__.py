@@ -1,0 +1,1 @@
+"""What computes the transforms: NumPy, or torch on a GPU."""

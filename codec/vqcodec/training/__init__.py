@@ -1,0 +1,1 @@
+"""Training. Only the `train` command imports this."""

@@ -1,0 +1,83 @@
+"""The fuzzer's short form, and every file that it ever found. SECURITY.md has the long form."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import vqcodec
+from fuzz.cases import File, bomb, boundless_header, case, seeds
+from fuzz.promises import Growth, check
+from support import ROOT
+from vqcodec.codec import Codec
+
+FINDINGS = sorted((ROOT / "tests" / "fuzz" / "findings").glob("*.vqc"))
+MAX_GROWTH_MB = 200
+FILES, BLOCK = 1500, 300
+
+
+@pytest.fixture(scope="module")
+def files(codec: Codec) -> list[bytes]:
+    return seeds(codec)
+
+
+@pytest.mark.parametrize("path", FINDINGS, ids=lambda p: p.stem)
+def test_findings(path: Path, codec: Codec) -> None:
+    growth = Growth()
+    check(codec, path.read_bytes())
+    assert growth.megabytes() < MAX_GROWTH_MB
+
+
+@pytest.mark.parametrize("begin", range(0, FILES, BLOCK))
+def test_mutated_files_raise_only_ours(begin: int, codec: Codec, files: list[bytes]) -> None:
+    growth = Growth()
+    outcomes: dict[str, int] = {}
+    for number in range(begin, begin + BLOCK):
+        for name, count in check(codec, case(number, codec, files, seed=1)).items():
+            outcomes[name] = outcomes.get(name, 0) + count
+    assert growth.megabytes() < MAX_GROWTH_MB
+    assert {"sound", "picture", "CorruptError", "TruncatedError", "LimitError", "UnsupportedError"} <= set(outcomes)
+
+
+def test_a_case_is_always_the_same(codec: Codec, files: list[bytes]) -> None:
+    assert [case(n, codec, files) for n in range(50)] == [case(n, codec, files) for n in range(50)]
+
+
+def test_every_cut_every_flipped_bit_and_every_appended_byte_is_an_error(codec: Codec, files: list[bytes]) -> None:
+    for data in files[:3]:
+        for length in range(len(data)):
+            with pytest.raises(vqcodec.VQCError):
+                codec.decode(data[:length])
+        for bit in range(8 * len(data)):
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            with pytest.raises(vqcodec.VQCError):
+                codec.decode(bytes(flipped))
+        for byte in range(256):
+            with pytest.raises(vqcodec.CorruptError, match="follow"):
+                codec.decode(data + bytes([byte]))
+
+
+def test_a_boundless_header_is_refused_before_anything_is_allocated(codec: Codec) -> None:
+    data = boundless_header() + bytes(100)
+    tracemalloc.start()
+    for partial in (False, True):
+        with pytest.raises(vqcodec.LimitError, match="2147483648x2147483648"):
+            codec.decode(data, allow_partial=partial)
+    with pytest.raises(vqcodec.TruncatedError):
+        vqcodec.info(boundless_header())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("tag", [b"I", b"A"])
+def test_a_bomb_is_not_inflated(tag: bytes, codec: Codec, files: list[bytes]) -> None:
+    file = File.parse(files[3])
+    file.pieces = [replace(p, payload=b"\0" * (tag == b"A") + bomb()) if p.tag == tag else p for p in file.pieces]
+    growth = Growth()
+    with pytest.raises(vqcodec.VQCError):
+        codec.decode(file.pack())
+    assert growth.megabytes() < 100

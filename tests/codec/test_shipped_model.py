@@ -1,0 +1,129 @@
+"""What the documents promise of the model that is shipped, on real photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+import skimage.data
+from support import TINY, picture
+from vqbitstream.geometry import PATCH_PX, SIDE_FACTOR
+from vqcodec.codec import Codec
+from vqcodec.pictures.planes import Planes
+from vqcodec.pictures.psnr import psnr
+
+Pixels = np.ndarray
+
+
+def photographs() -> dict[str, Pixels]:
+    """Parts of real photographs, in colour and grey, with odd sides."""
+    return {
+        "astronaut": skimage.data.astronaut()[20:230, 130:391],
+        "chelsea": skimage.data.chelsea()[40:219, 90:350],
+        "coffee": skimage.data.coffee()[80:290, 200:420],
+        "rocket": skimage.data.rocket()[100:300, 220:430],
+        "retina": skimage.data.retina()[500:676, 400:633],
+        "camera": skimage.data.camera()[60:260, 150:391],
+    }
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Codec:
+    return Codec("default")
+
+
+@pytest.fixture(scope="module")
+def on_torch() -> Codec:
+    return Codec("default", runtime="torch")
+
+
+@pytest.mark.parametrize("name", photographs())
+def test_numpy_and_torch_give_the_same_indices_and_pixels_within_a_level(
+    name: str, shipped: Codec, on_torch: Codec
+) -> None:
+    pixels = photographs()[name]
+    for quality in (1, 15, 35, 50, 70, 85, 100):
+        data = shipped.encode_pixels(pixels, quality=quality, effort=1)
+        latents = [codec.decode_latent(data)[0] for codec in (shipped, on_torch)]
+        np.testing.assert_array_equal(*latents)
+        shown = [codec.decode_pixels(data).astype(int) for codec in (shipped, on_torch)]
+        assert np.abs(shown[0] - shown[1]).max() <= 1
+
+
+@pytest.mark.parametrize("runtime", ["numpy", "torch"])
+@pytest.mark.parametrize("shift", [s for s in product((-1, 0, 1), repeat=2) if s != (0, 0)])
+def test_the_decoded_picture_lies_where_the_original_does(
+    shift: tuple[int, int], runtime: str, shipped: Codec, on_torch: Codec
+) -> None:
+    """A pixel further in any direction fits far worse; a picture shifted by one would fit there, and not here."""
+    codec = shipped if runtime == "numpy" else on_torch
+    pixels = photographs()["chelsea"]
+    decoded = codec.decode_pixels(shipped.encode_pixels(pixels, quality=90, effort=1)).astype(float)
+    inside = decoded[1:-1, 1:-1]
+    rows, columns = (slice(1 + s, n - 1 + s) for s, n in zip(shift, pixels.shape[:2], strict=True))
+    here = np.square(inside - pixels[1:-1, 1:-1]).mean()
+    there = np.square(inside - pixels[rows, columns]).mean()
+    assert here < 16  # 36 dB
+    assert there > 3 * here
+
+
+@pytest.mark.parametrize("name", photographs())
+def test_ten_more_quality_never_makes_a_file_smaller_or_a_picture_worse(name: str, shipped: Codec) -> None:
+    pixels = photographs()[name]
+    found = {}
+    for quality in (1, *range(5, 101, 5)):
+        data = shipped.encode_pixels(pixels, quality=quality, effort=1)
+        found[quality] = len(data), psnr(pixels, shipped.decode_pixels(data))
+    found[0] = found[1]
+    for quality in range(0, 91, 5):
+        (smaller, worse), (larger, better) = found[quality], found[quality + 10]
+        assert larger >= smaller, (quality, found)
+        assert better >= worse, (quality, found)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "overhead"),
+    [
+        (1, 1, 48), (16, 16, 48), (100, 100, 48), (255, 257, 48), (1, 1024, 48),  # up to 65535 pixels, no side over 1024
+        (256, 256, 100), (768, 512, 100), (64, 1024, 100),  # more
+        (1, 1025, 165), (1030, 300, 165), (2049, 8, 230),  # and 65 for each further tile
+    ],
+)  # fmt: skip
+def test_beyond_its_payload_a_file_has_48_bytes_or_100_and_65_for_each_further_tile(
+    width: int, height: int, overhead: int, shipped: Codec
+) -> None:
+    for grey in (False, True):
+        pixels = picture(width, height)[..., 0] if grey else picture(width, height)
+        data, stats = shipped.encode_planes(Planes(pixels), effort=1)
+        assert len(data) - stats.payload_bytes == overhead
+
+
+@pytest.mark.parametrize("model", ["default", str(TINY)])
+def test_multiply_accumulates_are_those_of_the_weights_files_tensors(model: str) -> None:
+    codec = Codec(model)
+
+    def counted() -> Iterator[tuple[str, float]]:
+        """Layer by layer, from its weight's size and how many of its outputs there are to a pixel."""
+        for name, tensor in codec.weights.tensors.items():
+            if not name.endswith(".weight") or name.split(".")[0] not in ("synthesis", "prior"):
+                continue
+            area = PATCH_PX**2  # pixels of a latent position
+            if "step" in name:  # once a picture
+                continue
+            if name.startswith(("synthesis.blocks", "synthesis.out")):
+                area //= 4  # at stride 8
+            elif name.startswith("prior.side_up"):
+                area *= SIDE_FACTOR**2
+            elif name.startswith("prior.refine_half") and "mix" in name:
+                area *= 2  # at the positions of the second pass alone
+            yield name.split(".")[0], tensor.size / area
+
+    total = sum(macs for _, macs in counted())
+    prior = sum(macs for part, macs in counted() if part == "prior")
+    said = codec.macs_per_pixel()
+    assert said["prior"] == pytest.approx(prior)
+    assert sum(said.values()) == pytest.approx(total)
+    if model == "default":
+        assert total == pytest.approx(21_908, abs=1)  # "21.9 kMAC/px" in the tables

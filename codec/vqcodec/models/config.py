@@ -64,7 +64,7 @@ class ModelConfig:
     @property
     def synthesis_halo(self) -> int:
         """How many positions around a pixel's own the synthesis looks at: one a block at stride 16, one for those at stride 4."""
-        return self.body_blocks + -(-self.tail_blocks * STRIDE_TAIL // PATCH_PX)
+        return max(1, self.body_blocks + -(-self.tail_blocks * STRIDE_TAIL // PATCH_PX))
 
     @property
     def analysis_halo(self) -> int:

@@ -21,8 +21,9 @@ from vqbitstream.vectors import Vectors
 
 from vqcodec.coding import rate_control
 from vqcodec.coding.decoder import Decoder, Region
+from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder, EncodeStats
-from vqcodec.coding.quality import DEFAULT_QUALITY, DEFAULT_TUNE, torch_is_installed, tune_number
+from vqcodec.coding.quality import torch_is_installed, tune_number
 from vqcodec.models import store
 from vqcodec.models.store import ModelFile, Weights
 from vqcodec.models.weights_file import ModelError
@@ -125,7 +126,9 @@ class Codec:
             return self.encoder.encode(
                 planes, quality=quality, tune=tune, effort=effort, verify=verify, progress=progress
             )[0]
-        data = rate_control.reach(target, planes, self.encoder, self.decoder, tune=tune, effort=effort, progress=progress)
+        data = rate_control.reach(
+            target, planes, self.encoder, self.decoder, tune=tune, effort=effort, progress=progress
+        )
         if verify:
             self.verify(data, limits)
         return data
@@ -185,7 +188,9 @@ class Codec:
         return [_result(self.decode, file, options) for file in files]
 
     @_undisturbed
-    def encode_planes(self, planes: Planes, *, quality: float = DEFAULT_QUALITY, **options: Any) -> tuple[bytes, EncodeStats]:
+    def encode_planes(
+        self, planes: Planes, *, quality: float = DEFAULT_QUALITY, **options: Any
+    ) -> tuple[bytes, EncodeStats]:
         """Planes to the bytes of a file, and what they cost. The options are keywords of `Encoder.encode`."""
         return self.encoder.encode(planes, quality=quality, **options)
 

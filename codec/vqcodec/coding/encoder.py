@@ -14,7 +14,8 @@ from vqbitstream.errors import CorruptError
 from vqbitstream.geometry import latent_shape
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
-from vqcodec.coding.quality import DEFAULT_TUNE, QualityScale, chosen_effort, search_noise, search_rounds, tune_number
+from vqcodec.coding.defaults import DEFAULT_TUNE
+from vqcodec.coding.quality import QualityScale, chosen_effort, search_noise, search_rounds, tune_number
 from vqcodec.models.store import Weights
 from vqcodec.pictures.planes import Planes
 from vqcodec.runtimes.strips import Transforms

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from vqbitstream.errors import VQCError
 from vqbitstream.header import STEP_CODE_MAX, STEP_CODE_MIN, TUNES
 
-QUALITY_MIN, QUALITY_MAX, DEFAULT_QUALITY = 1.0, 100.0, 75.0
-DEFAULT_TUNE = "eye"
+QUALITY_MIN, QUALITY_MAX = 1.0, 100.0
 EFFORTS = range(1, 10)
 DEFAULT_EFFORT, EFFORT_WITHOUT_TORCH = 5, 1
 ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort

@@ -14,6 +14,7 @@ from vqbitstream.limits import Limits
 from vqbitstream.tiles import Progress
 
 from vqcodec.coding.decoder import Decoder
+from vqcodec.coding.defaults import DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder
 from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, TargetError, chosen_effort
 from vqcodec.pictures.planes import Planes
@@ -90,7 +91,8 @@ class Attempt:
 
 
 def reach(
-    target: Target, planes: Planes, encoder: Encoder, decoder: Decoder, *, effort: int | None = None, progress: Progress | None = None
+    target: Target, planes: Planes, encoder: Encoder, decoder: Decoder, *, tune: str = DEFAULT_TUNE, effort: int | None = None,
+    progress: Progress | None = None,
 ) -> bytes:  # fmt: skip
     """Encode a picture so that it meets a target. The file is not verified.
 
@@ -103,7 +105,7 @@ def reach(
     effort = chosen_effort(effort)
 
     def attempt(quality: float) -> Attempt:
-        data, stats = encoder.encode(planes, quality=quality, effort=effort, verify=False)
+        data, stats = encoder.encode(planes, quality=quality, tune=tune, effort=effort, verify=False)
         if not target.is_psnr:
             return Attempt(quality, data, stats.payload_bytes)
         decoded = decoder.decode(vqbitstream.unpack(data, _UNLIMITED)).colour

@@ -52,7 +52,9 @@ class ModelConfig:
         if any(g < 2 or g % 2 for g in self.groups):
             raise ValueError("latent groups must be positive and even: vectors are pairs")
         if max(self.state + max(self.groups), 4 * self.near, self.reduce) > MAX_FAN_IN:
-            raise ValueError(f"fan-in above {MAX_FAN_IN}: partial sums of the integer prior would leave the exact range")
+            raise ValueError(
+                f"fan-in above {MAX_FAN_IN}: partial sums of the integer prior would leave the exact range"
+            )
         if not 0 < self.lapped < self.channels or not 0 < self.shown <= self.channels:
             raise ValueError("the synthesis shows channels that the latent does not have")
 

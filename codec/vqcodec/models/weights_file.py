@@ -77,7 +77,9 @@ def _unsound(tensors: Arrays, config: Any) -> str | None:
     """Why a file must not become a network, if so: sizes that would fill the memory, values that are not numbers."""
     for name in (*DECODER_SIZES, *ENCODER_SIZES):
         size = config.get(name) if isinstance(config, dict) else None
-        numbers, most = (size, 1024) if name == "groups" else ([size], MOST_BLOCKS if name.endswith("_blocks") else 1024)
+        numbers, most = (
+            (size, 1024) if name == "groups" else ([size], MOST_BLOCKS if name.endswith("_blocks") else 1024)
+        )
         if not (isinstance(numbers, list) and len(numbers) <= 16 and all(type(n) is int for n in numbers)):
             return f"{name} is {str(size)[:20]}"
         if not all(1 <= n <= most for n in numbers):
@@ -88,9 +90,9 @@ def _unsound(tensors: Arrays, config: Any) -> str | None:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"{name} is not finite"
     for name, wanted in (("encoder.step_codes", np.uint16), ("encoder.layers", np.uint8)):
-        array = tensors.get(name)
-        if array is not None and (array.dtype != wanted or array.shape != (len(TUNES), 100)):
-            return f"{name} is {array.dtype} {list(array.shape)}"
+        scale = tensors.get(name)
+        if scale is not None and (scale.dtype != wanted or scale.shape != (len(TUNES), 100)):
+            return f"{name} is {scale.dtype} {list(scale.shape)}"
     sigma = tensors.get("bottleneck.sigma")
     if sigma is not None and sigma.shape != (sum(config["groups"]),):
         return "the bottleneck is another model's"

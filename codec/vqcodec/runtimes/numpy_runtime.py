@@ -76,7 +76,9 @@ class _Part:
 class _Block:
     """x + second(leaky(first(depthwise(x))))"""
 
-    def __init__(self, space: Floats, bias: Floats, first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> None:
+    def __init__(
+        self, space: Floats, bias: Floats, first: tuple[Floats, Floats], second: tuple[Floats, Floats]
+    ) -> None:
         self.space, self.bias, self.first, self.second = space, bias, first, second
 
     def __call__(self, x: Floats) -> Floats:
@@ -117,7 +119,9 @@ class _Analysis:
         x = leaky(x)
         for block in self._blocks:
             x = block(x)
-        latent = linear[..., :channels] + self._sigma[:channels] * (x @ self._out[0][:, :channels] + self._out[1][:channels])
+        latent = linear[..., :channels] + self._sigma[:channels] * (
+            x @ self._out[0][:, :channels] + self._out[1][:channels]
+        )
         return np.asarray(latent, dtype=np.float32)
 
 

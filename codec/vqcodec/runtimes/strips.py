@@ -115,4 +115,3 @@ class Transforms:
             out[strip.scale(PATCH_PX).within(pixels)] = np.clip(np.rint(levels, out=levels), 0, 255, out=levels)
             progress(strip.area)
         return out[: shape[0] - pixels.top, : shape[1] - pixels.left]
-

@@ -1,7 +1,7 @@
 """`python -m tests.fuzz --files 100000 --kills 100`: decode mutated files and hold the decoder to its promises.
 
-Only a VQCError may come out, within 2 seconds of processor time, with at most 200 MB more memory. What breaks a promise is kept as a file in
-`findings/`, which the tests decode from then on. A crash or a hang ends only the worker; the run goes on after it.
+Only a VQCError may come out, within 2 seconds of processor time, with at most 200 MB more memory. What breaks a promise is kept as
+a file in `findings/`, which the tests decode from then on. A crash or a hang ends only the worker; the run goes on after it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--files", type=int, default=2000, help="how many mutated files")
     parser.add_argument("--seed", type=int, default=0, help="other seeds make other files")
-    parser.add_argument("--kills", type=int, default=0, help="then kill a batch so many times (tests/cli/test_faults.py)")
+    parser.add_argument(
+        "--kills", type=int, default=0, help="then kill a batch so many times (tests/cli/test_faults.py)"
+    )
     parser.add_argument("--model", default=str(HERE.parent / "fixtures" / "tiny.safetensors"))
     parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

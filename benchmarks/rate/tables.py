@@ -152,18 +152,23 @@ def payload(summary: Summary) -> str:
     )
 
 
+def _cost(found: Summary | None) -> str:
+    if found is None:
+        return "-"
+    peak = f", {found['peak_mib']:.0f} MiB" if "peak_mib" in found else ""
+    return f"{found['wall_s']:.2f} s{peak}"
+
+
 def cold(_: Summary) -> str:
-    """Cold starts of the installations that were measured together."""
+    """Cold and warm commands of the installations that were measured together: wall time, peak memory, size on disk."""
     if not COLD_RECORD.exists():
         return "Not recorded yet.\n"
     record = json.loads(COLD_RECORD.read_text())
     names = list(record["installations"])
     rows = []
-    for operation in dict.fromkeys(key.partition("/")[2] for key in record["cold"]):
-        found = [record["cold"].get(f"{name}/{operation}") for name in names]
-        rows.append(
-            [operation, *("-" if f is None else f"{f['wall_s']:.2f} s, {f['peak_mib']:.0f} MiB" for f in found)]
-        )
+    for kind, ending in (("cold", ""), ("warm", ", warm")):
+        for operation in dict.fromkeys(key.partition("/")[2] for key in record[kind]):
+            rows.append([operation + ending, *(_cost(record[kind].get(f"{name}/{operation}")) for name in names)])
     sizes = [f"{record['installations'][name]['site_packages_bytes'] / 1e6:.0f} MB" for name in names]
     return (
         f"{record['date'][:10]}, {record['machine']['processor']}, {record['threads'] or 'all'} threads, "

@@ -1,8 +1,8 @@
-"""Integer frequency tables, and symbols <-> ANS words (constriction). Only integers come in here.
+"""Integer frequency tables, and symbols <-> ANS words (FORMAT.md, "Entropy coding"). Only integers come in here.
 
 A stream is a sequence of *batches*. A batch holds n symbols and the table of each. Inside a batch, symbols are coded sorted by table
-(stable), because constriction is fast at coding many symbols with one model. Both sides know a batch's tables before its symbols, so
-the order needs no side information. ANS is a stack: batches are pushed in reverse.
+(stable), because constriction, which does the coding, is fast at coding many symbols with one model. Both sides know a batch's tables
+before its symbols, so the order needs no side information. ANS is a stack: batches are pushed in reverse.
 """
 
 from __future__ import annotations

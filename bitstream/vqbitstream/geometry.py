@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 PATCH_PX = 16  # side of the pixels of one latent position
-SIDE_FACTOR = 4  # side of the latent positions of one side-grid position; tiles are made of whole ones
+CELL = 4  # tiles begin at multiples of it, so that the first group's passes lie alike in each
 TILE = 64  # largest side of a tile, in latent positions
 
 
@@ -90,12 +90,12 @@ def tile_count(side_px: int) -> int:
 def tile_edges(side_px: int) -> list[int]:
     """Where tiles begin and end along a side, in latent positions.
 
-    The fewest tiles of at most 64 positions, of nearly equal length, each a whole number of side-grid cells.
+    The fewest tiles of at most 64 positions, of nearly equal length, that begin at multiples of 4.
     """
     positions = -(-side_px // PATCH_PX)
     tiles = tile_count(side_px)
-    cells = -(-positions // SIDE_FACTOR)
-    return [min(positions, SIDE_FACTOR * (cells * i // tiles)) for i in range(tiles + 1)]
+    cells = -(-positions // CELL)
+    return [min(positions, CELL * (cells * i // tiles)) for i in range(tiles + 1)]
 
 
 def tiles_of(width_px: int, height_px: int) -> list[Rect]:

@@ -14,9 +14,10 @@ MAGIC = b"\x89VQC\r\n\x1a\n"
 FORMAT_VERSION = 0
 FLAG_GREY, FLAG_SINGLE_SECTION, FLAG_ALPHA = 1, 2, 4
 STEP_LOG2_FRACTION, STEP_LOG2_OFFSET = 4096, 8  # log2(step) = code / 4096 - 8
-STEP_CODE_MIN, STEP_CODE_MAX = 2 * STEP_LOG2_FRACTION, 10 * STEP_LOG2_FRACTION  # 2^-6 .. 2^2
+STEP_CODE_MIN, STEP_CODE_MAX = STEP_LOG2_FRACTION, 10 * STEP_LOG2_FRACTION  # 2^-7 .. 2^2
+TUNES = ("psnr", "eye")  # what the encoder and the model aimed at: little squared error, or a good look
 SINGLE_SECTION_PIXELS = 1 << 16  # pictures of fewer pixels, and of one tile, have all their layers in one section
-_FIXED = struct.Struct("<BIIHH8sB")  # flags, width, height, quality, step code, model id, layers
+_FIXED = struct.Struct("<BIIHHB8sB")  # flags, width, height, quality, step code, tune, model id, layers
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Header:
         alpha: The file has an alpha section.
         single_section: All layers share one section.
         quality_centi: The encoder's quality in hundredths, 100..10000, or 0 if it had none. Decoding does not use it.
-        step_code: 4096 * (log2(step) + 8), 8192..40960.
+        step_code: 4096 * (log2(step) + 8), 4096..40960.
+        tune: Index into `TUNES`. The model's networks see it.
         model_id: 8 bytes.
         layers: Number of layers, 1..255.
     """
@@ -42,6 +44,7 @@ class Header:
     single_section: bool
     quality_centi: int
     step_code: int
+    tune: int
     model_id: bytes
     layers: int
 
@@ -52,8 +55,8 @@ class Header:
 
     @classmethod
     def for_picture(
-        cls, width: int, height: int, *, grey: bool = False, alpha: bool = False, quality: float = 0, step_code: int, model_id: bytes,
-        layers: int,
+        cls, width: int, height: int, *, grey: bool = False, alpha: bool = False, quality: float = 0, step_code: int, tune: int,
+        model_id: bytes, layers: int,
     ) -> Header:  # fmt: skip
         """The header that an encoder writes: a small picture gets a single section for all layers.
 
@@ -64,11 +67,12 @@ class Header:
             alpha: The file will have an alpha section.
             quality: 1..100, or 0 if there was none.
             step_code: See `Header`.
+            tune: See `Header`.
             model_id: 8 bytes.
-            layers: Number of layers of the model.
+            layers: Number of layers.
         """
         single = width * height < SINGLE_SECTION_PIXELS and max(width, height) <= TILE * PATCH_PX
-        return cls(width, height, grey, alpha, single, round(quality * 100), step_code, model_id, layers)
+        return cls(width, height, grey, alpha, single, round(quality * 100), step_code, tune, model_id, layers)
 
     @property
     def log2_step(self) -> float:
@@ -96,10 +100,11 @@ class Header:
         return self.first_layer_sections * (1 if self.single_section else self.layers)
 
     def pack(self) -> bytes:
-        """The 35 bytes at the start of a file."""
+        """The 36 bytes at the start of a file."""
         flags = FLAG_GREY * self.grey | FLAG_SINGLE_SECTION * self.single_section | FLAG_ALPHA * self.alpha
         body = MAGIC + bytes([FORMAT_VERSION]) + _FIXED.pack(
-            flags, self.width, self.height, self.quality_centi, self.step_code, self.model_id, self.layers
+            flags, self.width, self.height, self.quality_centi, self.step_code, self.tune, self.model_id,
+            self.layers,
         )  # fmt: skip
         return body + struct.pack("<I", zlib.crc32(body))
 
@@ -137,7 +142,7 @@ def unpack_header(data: bytes, limits: Limits) -> Header:
     (expected,) = struct.unpack_from("<I", data, HEADER_BYTES - 4)
     if zlib.crc32(body) != expected:
         raise CorruptError(f"header checksum is {zlib.crc32(body):08x}, the file says {expected:08x}")
-    flags, width, height, quality, step_code, model_id, layers = _FIXED.unpack_from(body, len(MAGIC) + 1)
+    flags, width, height, quality, step_code, tune, model_id, layers = _FIXED.unpack_from(body, len(MAGIC) + 1)
     if flags & ~(FLAG_GREY | FLAG_SINGLE_SECTION | FLAG_ALPHA):
         raise UnsupportedError(f"reserved header flags are set ({flags:#04x})")
     if not width or not height or not layers:
@@ -146,9 +151,11 @@ def unpack_header(data: bytes, limits: Limits) -> Header:
         raise CorruptError(f"quality {quality} is neither 0 nor in 100..10000")
     if not STEP_CODE_MIN <= step_code <= STEP_CODE_MAX:
         raise CorruptError(f"step code {step_code} is outside {STEP_CODE_MIN}..{STEP_CODE_MAX}")
+    if tune >= len(TUNES):
+        raise UnsupportedError(f"tune {tune}; this vqcodec reads 0..{len(TUNES) - 1}")
     if flags & FLAG_SINGLE_SECTION and tile_count(width) * tile_count(height) > 1:
         raise CorruptError("layers share a section in a picture of many tiles")
     limits.check_size(width, height)
     limits.check_layers(layers)
     grey, single, alpha = (bool(flags & f) for f in (FLAG_GREY, FLAG_SINGLE_SECTION, FLAG_ALPHA))
-    return Header(width, height, grey, alpha, single, quality, step_code, model_id, layers)
+    return Header(width, height, grey, alpha, single, quality, step_code, tune, model_id, layers)

@@ -1,10 +1,13 @@
-"""The walk over one tile's latent (FORMAT.md, "Order of symbols"): the side grid, then channel groups, each in two passes.
+"""The walk over one tile's latent (FORMAT.md, "Order of symbols"): channel groups, coarse to fine, each in several passes.
 
-    side grid -> group 0: o x o x   then group 1, 2, ..  each the same way; a group is a layer of the file.
-                          x o x o   First pass `o` (row + column even), from what coarser groups say; second pass `x`,
-                          o x o x   which sees the first pass's values around it as well.
+    group 0, five passes           groups 1, 2, ..: two passes
+    0 4 2 4 0 4 2 4                o x o x    Each digit is the pass of a position. A position of a later pass sees the four nearest
+    4 3 4 3 4 3 4 3                x o x o    ones of the passes before: diagonally two away (pass 1), straight two away (2),
+    2 4 1 4 2 4 1 4                o x o x    diagonally one away (3), straight one away (4). In the other groups the second
+    4 3 4 3 4 3 4 3                x o x o    pass `x` sees the first, `o`, around it; both see all coarser groups.
 
-Encoder and decoder take the same walk, asking the prior before every pass; one writes symbols, the other reads them.
+Encoder and decoder take the same walk, asking the prior before every pass; one writes symbols, the other reads them. A group is a
+layer of the file. Groups that a file does not have are zero, and nothing is computed for them.
 Two-pass checkerboard: He et al., "Checkerboard context model for efficient learned image compression", 2021; channel groups:
 Minnen & Singh, "Channel-wise autoregressive entropy models for learned image compression", 2020.
 """
@@ -13,21 +16,55 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from vqbitstream.choice import Chooser
-from vqbitstream.geometry import SIDE_FACTOR
-from vqbitstream.prior import Ints, Prior, PriorState
-from vqbitstream.vectors import SectionSource, Sink, Source
+from vqbitstream.prior import Ints, Prediction, Prior, PriorState
+from vqbitstream.vectors import SectionSource, Sink
 
-Code = Callable[[Ints, Ints, Ints], Ints]  # positions [n], means and log2-scales [n, channels] -> decoded latent
+Shape = tuple[int, int]
+Code = Callable[
+    [Ints, Prediction], Ints
+]  # positions [n] and what the prior says of them -> decoded values [n, channels]
+
+STRAIGHT = ((-1, 0), (0, -1), (0, 1), (1, 0))  # (rows, columns) to the four neighbours
+DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+REACHES = ((2, DIAGONAL), (2, STRAIGHT), (1, DIAGONAL), (1, STRAIGHT))  # of passes 1 to 4 of group 0
 
 
-def passes(height: int, width: int) -> tuple[Ints, Ints]:
-    """Flat positions of the first and of the second checkerboard pass."""
-    parity = np.add.outer(np.arange(height), np.arange(width)).reshape(-1) % 2
+@lru_cache(maxsize=16)
+def checkerboard(shape: Shape) -> tuple[Ints, Ints]:
+    """Flat positions of the two passes of a group after the first."""
+    parity = np.add.outer(np.arange(shape[0]), np.arange(shape[1])).reshape(-1) % 2
     return np.flatnonzero(parity == 0), np.flatnonzero(parity == 1)
+
+
+@lru_cache(maxsize=16)
+def hierarchy(shape: Shape) -> tuple[tuple[Ints, ...], tuple[Ints, ...]]:
+    """The five passes of group 0.
+
+    Returns:
+        Flat positions of each pass, and for passes 1 to 4 the neighbours of each position, [n, 4]: indices into all positions of
+        the passes before, in the order of coding, or their number for a neighbour outside the tile.
+    """
+    row, column = (axis.reshape(-1) for axis in np.indices(shape))
+    number = np.select(
+        [(row % 4 == 0) & (column % 4 == 0), (row % 4 == 2) & (column % 4 == 2), (row % 2 == 0) & (column % 2 == 0),
+         (row % 2 == 1) & (column % 2 == 1)], [0, 1, 2, 3], 4,
+    )  # fmt: skip
+    passes = tuple(np.flatnonzero(number == n) for n in range(5))
+    order = np.zeros((shape[0] + 4, shape[1] + 4), dtype=np.int64)  # of coding, with a margin
+    inside = order[2:-2, 2:-2]
+    neighbours, known = [], 0
+    for positions, rest, reach in zip(passes, passes[1:], REACHES, strict=False):
+        inside[row[positions], column[positions]] = np.arange(known, known + len(positions)) + 1
+        known += len(positions)
+        distance, directions = reach
+        found = [order[row[rest] + 2 + distance * y, column[rest] + 2 + distance * x] - 1 for y, x in directions]
+        neighbours.append(np.stack([np.where(at < 0, known, at) for at in found], axis=1))
+    return passes, tuple(neighbours)
 
 
 def _pairs(values: Ints) -> Ints:
@@ -36,7 +73,7 @@ def _pairs(values: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class LatentCoder:
-    """The latent of one tile <-> symbols. Latents are integers in 1/256 step, [h*w, C], one row per position.
+    """The latent of one tile <-> symbols. Latents are int32 in 2^-14 of the unit of pixels, [h*w, C], one row per position.
 
     Attributes:
         prior: The model's prior.
@@ -47,89 +84,87 @@ class LatentCoder:
     chooser: Chooser
 
     def encode(
-        self, latent: Ints, side: Ints, shape: tuple[int, int], step_code: int, rate_weight: float, sinks: Sequence[Sink]
-    ) -> Ints:  # fmt: skip
-        """Write the symbols of a tile.
+        self, latent: Ints, shape: Shape, step_code: int, tune: int, rate_weight: float, sinks: Sequence[Sink]
+    ) -> Ints:
+        """Write the symbols of as many groups as there are sinks.
 
         Args:
-            latent: Integers [h*w, C] in 1/256 step.
-            side: Integers [ceil(h/4), ceil(w/4), side channels] in 1/256 of the side grid's step, 1.
+            latent: Integers [h*w, C of those groups].
             shape: h and w.
             step_code: See `Header`.
+            tune: See `Header`.
             rate_weight: See `Chooser.encode`.
-            sinks: One per group. The side grid goes into the first.
+            sinks: One per group.
 
         Returns:
-            The latent as the decoder will see it, int32 [h*w, C].
+            The latent as the decoder will see it, int32 like `latent`.
         """
-        height, width = shape
-        scales = np.broadcast_to(self.prior.side_scales(step_code), side.shape)
-        side = self.chooser.encode(_pairs(scales), _pairs(side), rate_weight, sinks[0]).reshape(side.shape)
-        state = self.prior.begin(side, step_code, height, width)
+        state = self.prior.begin(step_code, tune, shape)
         decoded = np.zeros(latent.shape, dtype=np.int32)
-        begin = 0
-        for group, channels in enumerate(self.prior.groups):
-            block = slice(begin, begin + channels)
+        for group, sink in enumerate(sinks):
+            block = self.prior.block(group)
 
-            def code(rows: Ints, mean: Ints, log2_scale: Ints, block: slice = block, sink: Sink = sinks[group]) -> Ints:
-                residual = latent[rows, block] - mean
-                coded = self.chooser.encode(_pairs(log2_scale), _pairs(residual), rate_weight, sink)
-                return mean + coded.reshape(mean.shape)
+            def code(rows: Ints, said: Prediction, group: int = group, block: slice = block, sink: Sink = sink) -> Ints:
+                residual = self.prior.in_steps(group, latent[rows, block], said.gain, state) - said.mean
+                coded = self.chooser.encode(_pairs(said.log2_scale), _pairs(residual), rate_weight, sink)
+                return said.mean + coded.reshape(residual.shape)
 
-            decoded[:, block] = self._group(group, state, code)
-            begin += channels
+            self._group(group, state, code, decoded[:, block], last=group == len(sinks) - 1)
         return decoded
 
-    def decode(
-        self, shape: tuple[int, int], step_code: int, sources: Sequence[SectionSource], *, close: bool = True
-    ) -> Ints:
+    def decode(self, shape: Shape, step_code: int, tune: int, sources: Sequence[SectionSource]) -> Ints:
         """Read the symbols of as many groups as there are sources.
+
+        Each source is closed after its last group, so that damage is found before the next source is decoded.
 
         Args:
             shape: h and w.
             step_code: See `Header`.
-            sources: One per group. Groups without a source are filled with their predicted means.
-            close: Close each source after its last group, so that damage is found before the next source is decoded.
+            tune: See `Header`.
+            sources: One per group.
 
         Returns:
-            The latent, int32 [h*w, C] in 1/256 step.
+            The latent of those groups, int32 [h*w, C].
 
         Raises:
             CorruptError: A source is damaged.
         """
-        height, width = shape
-        vectors = self.chooser.vectors
-        side_shape = (-(-height // SIDE_FACTOR), -(-width // SIDE_FACTOR), self.prior.side_channels)
-        scales = np.broadcast_to(self.prior.side_scales(step_code), side_shape)
-        side = vectors.decode(_pairs(scales), sources[0]).reshape(side_shape)
-        state = self.prior.begin(side, step_code, height, width)
-        decoded = []
-        for group in range(len(self.prior.groups)):
-            source = sources[group] if group < len(sources) else None
+        state = self.prior.begin(step_code, tune, shape)
+        decoded = np.zeros((len(state.trunk), self.prior.channels(len(sources))), dtype=np.int32)
+        for group, source in enumerate(sources):
 
-            def code(rows: Ints, mean: Ints, log2_scale: Ints, source: Source | None = source) -> Ints:
-                if source is None:
-                    return mean
-                return mean + vectors.decode(_pairs(log2_scale), source).reshape(mean.shape)
+            def code(rows: Ints, said: Prediction, source: SectionSource = source) -> Ints:
+                coded = self.chooser.vectors.decode(_pairs(said.log2_scale), source)
+                return said.mean + coded.reshape(said.mean.shape)
 
-            decoded.append(self._group(group, state, code))
-            if close and source is not None and (group + 1 >= len(sources) or sources[group + 1] is not source):
-                sources[group].close()
-        return np.concatenate(decoded, axis=1)
-
-    def _group(self, group: int, state: PriorState, code: Code) -> Ints:
-        """Both passes of a group through `code`, then the update of the trunk. Returns the decoded latent int32 [h*w, channels]."""
-        prior, step_code = self.prior, state.step_code
-        first, second = passes(*state.shape)
-        channels = prior.groups[group]
-        decoded = np.empty((len(first) + len(second), channels), dtype=np.int32)
-        context = prior.zeros(state, channels)
-        decoded[first] = early = code(first, *prior.predict(group, state.trunk[first], state))
-        context[first] = prior.context(group, early, step_code)
-        if len(second):
-            trunk = prior.refine("refine_half", group, context, state, second)
-            decoded[second] = late = code(second, *prior.predict(group, trunk, state))
-            context[second] = prior.context(group, late, step_code)
-        if group < len(prior.groups) - 1:
-            state.trunk = prior.refine("refine_full", group, context, state)
+            last = group == len(sources) - 1
+            self._group(group, state, code, decoded[:, self.prior.block(group)], last=last)
+            if last or sources[group + 1] is not source:
+                source.close()
         return decoded
+
+    def _group(self, group: int, state: PriorState, code: Code, decoded: Ints, *, last: bool) -> None:
+        """All passes of a group through `code` into `decoded` [h*w, channels]; then the trunk is updated, but for the last group."""
+        prior = self.prior
+        context = prior.zeros(state, decoded.shape[1])
+
+        def do(rows: Ints, trunk: Ints) -> None:
+            said = prior.predict(group, trunk, state)
+            latent = prior.latent(group, code(rows, said), said.gain, state)
+            decoded[rows], context[rows] = latent, prior.context(group, latent)
+
+        if group == 0:
+            passes, neighbours = hierarchy(state.shape)
+            do(passes[0], state.trunk[passes[0]])
+            for step, rows in enumerate(passes[1:]):
+                if len(rows):
+                    known = np.concatenate(passes[: step + 1])
+                    state.trunk[rows] = prior.near(step, context[known], state.trunk[known], neighbours[step], state)
+                    do(rows, state.trunk[rows])
+        else:
+            first, second = checkerboard(state.shape)
+            do(first, state.trunk[first])
+            if len(second):
+                do(second, prior.refine("refine_half", group, context, state, second))
+        if not last:
+            state.trunk = prior.refine("refine_full", group, context, state)

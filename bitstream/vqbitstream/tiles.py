@@ -45,7 +45,9 @@ class CodedTiles:
 
 
 class TileCoder:
-    """The latent of a picture, integers [h, w, C] in 1/256 step, <-> the layer sections of its file.
+    """The latent of a picture, int32 [h, w, C] in 2^-14 of the unit of pixels, <-> the layer sections of its file.
+
+    C is the number of channels of the layers that there are.
 
     Args:
         latent_coder: Codes one tile.
@@ -54,19 +56,16 @@ class TileCoder:
 
     def __init__(self, latent_coder: LatentCoder, tables: FrequencyTables) -> None:
         self.latent_coder, self.tables = latent_coder, tables
-        self.layers = len(latent_coder.prior.groups)
-        self.channels = sum(latent_coder.prior.groups)
+        self.layers = len(latent_coder.prior.groups)  # the most that a file can have
 
     def encode(
-        self, header: Header, latent: Ints, sides: Sequence[Ints], rate_weight: float, *, verify: bool,
-        step: Callable[[int], None] = lambda _: None,
+        self, header: Header, latent: Ints, rate_weight: float, *, verify: bool, step: Callable[[int], None] = lambda _: None
     ) -> CodedTiles:  # fmt: skip
         """Code every tile.
 
         Args:
             header: The header of the file.
-            latent: Integers [h, w, C] in 1/256 step.
-            sides: The side grid of each tile; see `LatentCoder.encode`.
+            latent: Integers [h, w, C of the file's layers].
             rate_weight: See `Chooser.encode`.
             verify: Decode each tile again.
             step: Called with the number of positions of each tile that was coded, and again when it was verified.
@@ -75,66 +74,64 @@ class TileCoder:
             CorruptError: With `verify`, if a tile does not decode to what was encoded.
         """
         tiles, bits = [], 0.0
-        for tile, side in zip(header.tiles, sides, strict=True):
-            rows = latent[tile.top : tile.bottom, tile.left : tile.right].reshape(-1, self.channels)
-            writers = [SectionWriter(self.tables) for _ in range(1 if header.single_section else self.layers)]
-            sinks = writers * self.layers if header.single_section else writers
-            decoded = self.latent_coder.encode(rows, side, tile.shape, header.step_code, rate_weight, sinks)
+        for tile in header.tiles:
+            rows = latent[tile.top : tile.bottom, tile.left : tile.right].reshape(tile.area, -1)
+            writers = [SectionWriter(self.tables) for _ in range(1 if header.single_section else header.layers)]
+            sinks = writers * header.layers if header.single_section else writers
+            decoded = self.latent_coder.encode(rows, tile.shape, header.step_code, header.tune, rate_weight, sinks)
             tiles.append([Section(w.finish(), w.index_crc) for w in writers])
             bits += sum(w.estimated_bits for w in writers)
             step(tile.area)
             if verify:
-                if not np.array_equal(self.decode(tile.shape, header.step_code, tiles[-1], self.layers), decoded):
+                if not np.array_equal(self.decode(header, tile.shape, tiles[-1], header.layers), decoded):
                     raise CorruptError("the file just coded does not decode to what was encoded; please report this")
                 step(tile.area)
         return CodedTiles([tile[layer] for layer in range(len(tiles[0])) for tile in tiles], bits)
 
-    def decode(self, shape: tuple[int, int], step_code: int, sections: Sequence[Section | None], layers: int) -> Ints:
+    def decode(
+        self, header: Header, shape: tuple[int, int], sections: Sequence[Section | None], layers: int
+    ) -> Ints:  # fmt: skip
         """Decode the first few layers of one tile.
 
         Args:
+            header: Of the file.
             shape: h and w of the tile.
-            step_code: See `Header`.
             sections: The tile's sections.
             layers: Number of layers to decode.
 
         Returns:
-            The latent, integers [h*w, C] in 1/256 step.
+            The latent, int32 [h*w, C of those layers].
 
         Raises:
             CorruptError: A section is missing or damaged.
         """
-        single = len(sections) < self.layers
-        used = [s for s in sections[: 1 if single else layers] if s is not None]
-        if len(used) < (1 if single else layers):
+        needed = 1 if header.single_section else layers
+        used = [s for s in sections[:needed] if s is not None]
+        if len(used) < needed:
             raise TruncatedError("a layer is missing")
         readers = [SectionReader(s.payload, self.tables, s.index_crc) for s in used]
-        if not single:
-            return self.latent_coder.decode(shape, step_code, readers)
-        # one checksum covers all layers: proved first, then read again for a preview
-        latent = self.latent_coder.decode(shape, step_code, readers * self.layers)
-        if layers < self.layers:
-            again = SectionReader(used[0].payload, self.tables, used[0].index_crc)
-            latent = self.latent_coder.decode(shape, step_code, [again] * layers, close=False)
-        return latent
+        if header.single_section:  # one checksum covers all layers: all are decoded to prove it
+            readers *= header.layers
+        latent = self.latent_coder.decode(shape, header.step_code, header.tune, readers)
+        return latent[:, : self.latent_coder.prior.channels(layers)]
 
     def verify(self, contents: Contents) -> None:
         """Decode every tile of a file. Raises CorruptError unless all its checksums hold."""
         tiles = contents.header.tiles
         for number, tile in enumerate(tiles):
             sections = contents.sections[number :: len(tiles)]
-            self.decode(tile.shape, contents.header.step_code, sections, self.layers)
+            self.decode(contents.header, tile.shape, sections, contents.header.layers)
 
     def _decode_sound(
-        self, shape: tuple[int, int], step_code: int, sections: Sequence[Section | None], layers: int, problems: list[str]
+        self, header: Header, shape: tuple[int, int], sections: Sequence[Section | None], layers: int, problems: list[str]
     ) -> Ints:  # fmt: skip
         """Like `decode`, but stops before the first layer that is missing or damaged. Raises CorruptError if that is the first."""
-        if len(sections) < self.layers:
-            return self.decode(shape, step_code, sections, layers)
+        if header.single_section:
+            return self.decode(header, shape, sections, layers)
         whole = next((n for n, s in enumerate(sections) if s is None), len(sections))
         for count in range(min(layers, whole), 0, -1):
             try:
-                return self.decode(shape, step_code, sections, count)
+                return self.decode(header, shape, sections, count)
             except CorruptError as error:
                 if str(error) not in problems:
                     problems.append(str(error))
@@ -159,7 +156,7 @@ class TileCoder:
             progress: Called with the share done, 0..1.
 
         Returns:
-            The latent, int32 [h, w, C] in 1/256 step, and the rectangle that it covers.
+            The latent, int32 [h, w, C of those layers], zero in layers that are missing or damaged, and the rectangle that it covers.
 
         Raises:
             CorruptError: A section is missing or damaged; with `problems`, only if more than half of these tiles lack a first layer.
@@ -169,17 +166,17 @@ class TileCoder:
         first, last = tiles[touching[0]], tiles[touching[-1]]
         area = Rect(first.top, last.bottom, first.left, last.right)
         step = Steps(progress, area.area)
-        latent = np.zeros((*area.shape, self.channels), dtype=np.int32)
+        latent = np.zeros((*area.shape, self.latent_coder.prior.channels(layers)), dtype=np.int32)
         blank = 0
         for number in touching:
             tile, sections = tiles[number], contents.sections[number :: len(tiles)]
             place = latent[tile.within(area)]
             if problems is None:
-                place[:] = self.decode(tile.shape, header.step_code, sections, layers).reshape(place.shape)
+                place[:] = self.decode(header, tile.shape, sections, layers).reshape(place.shape)
             else:
                 try:
-                    rows = self._decode_sound(tile.shape, header.step_code, sections, layers, problems)
-                    place[:] = rows.reshape(place.shape)
+                    rows = self._decode_sound(header, tile.shape, sections, layers, problems)
+                    place[..., : rows.shape[1]] = rows.reshape(*tile.shape, -1)
                 except CorruptError as error:
                     problems.append(f"tile {number + 1} of {len(tiles)} is blank: {error}")
                     blank += 1

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vqbitstream.arithmetic import OCTAVE
 from vqbitstream.errors import CorruptError
-from vqbitstream.prior import LOG2_SCALE_MAX, LOG2_SCALE_MIN, OCTAVE
+from vqbitstream.prior import LOG2_SCALE_MAX, LOG2_SCALE_MIN
 
 Ints = npt.NDArray[np.integer[Any]]
 

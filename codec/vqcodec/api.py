@@ -12,8 +12,10 @@ import vqbitstream
 from PIL import Image
 from vqbitstream.errors import UnsupportedError
 from vqbitstream.geometry import tile_count
+from vqbitstream.header import TUNES
 from vqbitstream.limits import Limits
 
+from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.models import store
 from vqcodec.models.store import ModelFile
 from vqcodec.pictures.planes import Picture
@@ -31,6 +33,7 @@ class FileInfo:
         height: Pixels.
         mode: "L", "LA", "RGB" or "RGBA".
         quality: What the encoder was asked for, 1..100, or None if it did not say.
+        tune: What the encoder aimed at, "eye" or "psnr".
         step: The quantiser's step, in units of 255 pixel levels.
         layers: Layers of the progressive stream.
         tiles: Columns and rows of tiles.
@@ -48,6 +51,7 @@ class FileInfo:
     height: int
     mode: str
     quality: float | None
+    tune: str
     step: float
     layers: int
     tiles: tuple[int, int]
@@ -95,7 +99,8 @@ def load_model(name: str | Path = "default", *, device: str = "cpu") -> Codec:
 def encode(
     image: Picture,
     *,
-    quality: float = 50,
+    quality: float = DEFAULT_QUALITY,
+    tune: str = DEFAULT_TUNE,
     effort: int | None = None,
     model: str | Path = "default",
     target_bytes: int | None = None,
@@ -110,7 +115,9 @@ def encode(
     Args:
         image: A PIL image, a path, an open binary file, or a uint8 array [H, W] (grey), [H, W, 2] (grey and alpha), [H, W, 3]
             (RGB) or [H, W, 4] (RGBA). `docs/pictures.md` says how other modes are converted.
-        quality: 1 (smallest) to 100 (finest); fractions are allowed.
+        quality: 1 (smallest) to 100 (finest); fractions are allowed. With tune "eye", a quality between 30 and 90 is about the
+            SSIMULACRA2 score that the picture gets.
+        tune: "eye" for a good look, "psnr" for little squared error.
         effort: 1 (fast) to 9 (smallest). Efforts from 2 on need PyTorch. The default is 5; without PyTorch it is 1, with a
             warning.
         model: A model's name, or the path of a weights file.
@@ -145,6 +152,7 @@ def encode(
     return load_model(model).encode(
         image,
         quality=quality,
+        tune=tune,
         effort=effort,
         target_bytes=target_bytes,
         target_bpp=target_bpp,
@@ -210,6 +218,7 @@ def info(data: bytes | str | Path) -> FileInfo:
         height=header.height,
         mode=header.mode,
         quality=header.quality_centi / 100 or None,
+        tune=TUNES[header.tune],
         step=header.step,
         layers=header.layers,
         tiles=(columns, rows),

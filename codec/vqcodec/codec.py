@@ -21,8 +21,9 @@ from vqbitstream.vectors import Vectors
 
 from vqcodec.coding import rate_control
 from vqcodec.coding.decoder import Decoder, Region
+from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder, EncodeStats
-from vqcodec.coding.quality import torch_is_installed
+from vqcodec.coding.quality import torch_is_installed, tune_number
 from vqcodec.models import store
 from vqcodec.models.store import ModelFile, Weights
 from vqcodec.models.weights_file import ModelError
@@ -98,16 +99,17 @@ class Codec:
         """The model's tensors and sizes."""
         return self.encoder.weights
 
-    def step_code(self, quality: float) -> int:
-        """The step code of a quality in 1..100 (FORMAT.md, "Header"). Raises ValueError for another quality."""
-        return self.encoder.scale.step_code(quality)
+    def step_code(self, quality: float, tune: str = DEFAULT_TUNE) -> int:
+        """The step code of a quality in 1..100 (FORMAT.md, "Header"). Raises ValueError for another quality or tune."""
+        return self.encoder.scale.step_code(quality, tune_number(tune))
 
     @_undisturbed
     def encode(
         self,
         image: Picture,
         *,
-        quality: float = 50,
+        quality: float = DEFAULT_QUALITY,
+        tune: str = DEFAULT_TUNE,
         effort: int | None = None,
         target_bytes: int | None = None,
         target_bpp: float | None = None,
@@ -121,8 +123,12 @@ class Codec:
         planes = to_planes(image, limits, strip=strip)
         target = rate_control.Target.of(target_bytes, target_bpp, target_psnr, planes.colour.shape)
         if target is None:
-            return self.encoder.encode(planes, quality=quality, effort=effort, verify=verify, progress=progress)[0]
-        data = rate_control.reach(target, planes, self.encoder, self.decoder, effort=effort, progress=progress)
+            return self.encoder.encode(
+                planes, quality=quality, tune=tune, effort=effort, verify=verify, progress=progress
+            )[0]
+        data = rate_control.reach(
+            target, planes, self.encoder, self.decoder, tune=tune, effort=effort, progress=progress
+        )
         if verify:
             self.verify(data, limits)
         return data
@@ -182,7 +188,9 @@ class Codec:
         return [_result(self.decode, file, options) for file in files]
 
     @_undisturbed
-    def encode_planes(self, planes: Planes, *, quality: float = 50, **options: Any) -> tuple[bytes, EncodeStats]:
+    def encode_planes(
+        self, planes: Planes, *, quality: float = DEFAULT_QUALITY, **options: Any
+    ) -> tuple[bytes, EncodeStats]:
         """Planes to the bytes of a file, and what they cost. The options are keywords of `Encoder.encode`."""
         return self.encoder.encode(planes, quality=quality, **options)
 
@@ -214,7 +222,7 @@ class Codec:
 
     @_undisturbed
     def decode_latent(self, data: bytes, limits: Limits = Limits()) -> tuple[Latent, Header]:  # noqa: B008
-        """The bytes of a file to its latent, int32 [h, w, C] in 1/256 step, and its header. Raises a VQCError."""
+        """The bytes of a file to its latent, int32 [h, w, C] in 2^-14 of the unit of pixels, and its header. Raises a VQCError."""
         contents = vqbitstream.unpack(data, limits)
         return self.decoder.latent(contents), contents.header
 

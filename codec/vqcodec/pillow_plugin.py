@@ -13,6 +13,7 @@ from vqbitstream.errors import VQCError
 from vqbitstream.limits import Limits
 
 from vqcodec import api
+from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.pictures.metadata import INFO_KEYS, pillow_info
 from vqcodec.pictures.reading import to_planes
 
@@ -119,9 +120,13 @@ class VQCImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
-    """Options: quality 1..100 (50), effort 1..9, icc_profile (the image's), exif (bytes or Image.Exif), xmp; as in vqcodec.encode."""
+    """Save a picture.
+
+    Its options, as in `vqcodec.encode`: quality 1..100 (75), tune "eye" or "psnr", effort 1..9; also icc_profile (the image's),
+    exif (bytes or Image.Exif) and xmp.
+    """
     options = image.encoderinfo
-    quality = options.get("quality", 50)
+    quality = options.get("quality", DEFAULT_QUALITY)
     if not isinstance(quality, Real):
         raise ValueError(f"quality must be a number in 1..100, not {quality!r}")
     info: dict[str, Any] = {key: options.get(key) for key in INFO_KEYS.values()}
@@ -133,7 +138,9 @@ def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
             raise ValueError(f"{key} must be bytes, not {type(value).__name__}")
     with _as_os_errors():
         planes = to_planes(image, _limits(None), info=info)
-        data, _stats = api.load_model().encode_planes(planes, quality=float(quality), effort=options.get("effort"))
+        data, _stats = api.load_model().encode_planes(
+            planes, quality=float(quality), tune=options.get("tune", DEFAULT_TUNE), effort=options.get("effort")
+        )
     file.write(data)
 
 

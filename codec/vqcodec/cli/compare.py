@@ -8,12 +8,16 @@ from typing import Any
 import click
 
 from vqcodec.cli.console import Finite, guard
+from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 
 
 @click.command()
 @click.argument("source", metavar="IMAGE")
 @click.option("-o", "--output", type=click.Path(), help="A page (.html) or a picture (.png) to look at.")
-@click.option("-q", "--quality", type=Finite(1, 100), default=50, show_default=True, help="Of our file.")
+@click.option("-q", "--quality", type=Finite(1, 100), default=DEFAULT_QUALITY, show_default=True, help="Of our file.")
+@click.option(
+    "--tune", type=click.Choice(["eye", "psnr"]), default=DEFAULT_TUNE, show_default=True, help="Of our file."
+)
 @click.option(
     "-e", "--effort", type=click.IntRange(1, 9), help="1 fast .. 9 smallest.  [default: 5, or 1 without PyTorch]"
 )

@@ -11,6 +11,7 @@ import click
 
 from vqcodec.atomic import output_path, write
 from vqcodec.cli.console import Finite, guard
+from vqcodec.coding.defaults import DEFAULT_QUALITY
 
 FRAME_MS = 120
 
@@ -33,7 +34,9 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("-f", "--force", is_flag=True, help="Overwrite the output."),
         click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."),
-        click.option("-q", "--quality", type=Finite(1, 100), default=50, show_default=True, help="The step."),
+        click.option(
+            "-q", "--quality", type=Finite(1, 100), default=DEFAULT_QUALITY, show_default=True, help="The step."
+        ),
         click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file."),
     ):
         command = option(command)

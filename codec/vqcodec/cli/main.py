@@ -19,6 +19,7 @@ from vqcodec.cli.console import Finite, guard, say, stop_politely
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
 from vqcodec.cli.train import train
+from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
 
 if TYPE_CHECKING:
@@ -127,7 +128,16 @@ def _start(
 
 @main.command()
 @click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
-@click.option("-q", "--quality", type=Finite(1, 100), default=50, show_default=True, help="1 smallest, 100 finest.")
+@click.option(
+    "-q", "--quality", type=Finite(1, 100), default=DEFAULT_QUALITY, show_default=True, help="1 smallest, 100 finest."
+)
+@click.option(
+    "--tune",
+    type=click.Choice(["eye", "psnr"]),
+    default=DEFAULT_TUNE,
+    show_default=True,
+    help="What to aim at: a good look, or PSNR.",
+)
 @click.option(
     "--target-size", type=_Bytes(), help="Find the quality for a file of at most so many bytes: 50000, 50k, 1.5M."
 )
@@ -146,6 +156,7 @@ def _start(
 def encode(
     paths: tuple[str, ...],
     quality: float,
+    tune: str,
     target_size: int | None,
     target_bpp: float | None,
     target_psnr: float | None,
@@ -162,8 +173,8 @@ def encode(
     if sum(t is not None for t in (target_size, target_bpp, target_psnr)) > 1:
         raise click.UsageError("give one of --target-size, --target-bpp and --target-psnr")
     options = {
-        "quality": quality, "target_bytes": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr, "strip": strip,
-        "verify": not no_verify,
+        "quality": quality, "tune": tune, "target_bytes": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr,
+        "strip": strip, "verify": not no_verify,
     }  # fmt: skip
 
     def make(settings: Settings) -> Work:
@@ -218,6 +229,7 @@ def info(source: str, as_json: bool) -> None:
             click.echo(json.dumps(asdict(facts) | {"bpp": facts.bpp}))
             return
         quality = "" if facts.quality is None else f", quality {facts.quality:g}"
+        quality += f", tune {facts.tune}"
         tiles = "" if facts.tiles == (1, 1) else f", {facts.tiles[0]}x{facts.tiles[1]} tiles"
         parts = [f"layers {'+'.join(map(str, facts.layer_bytes))}"]
         parts += [f"alpha {facts.alpha_bytes}"] if facts.alpha_bytes else []

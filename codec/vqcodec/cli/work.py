@@ -110,7 +110,7 @@ class Decoding:
 
 
 def compare_files(
-    source: str, output: str | None, settings: Settings, *, model: str, quality: float, effort: int
+    source: str, output: str | None, settings: Settings, *, model: str, quality: float, tune: str, effort: int
 ) -> list[str]:
     """Compare a picture with JPEG, and write a .html or .png if there is an output. Returns the figures, one line each."""
     from PIL import Image
@@ -126,7 +126,7 @@ def compare_files(
     if planes.alpha is not None:
         warnings.warn(f"{source}: only the colours are compared: JPEG has no transparency", stacklevel=2)
     comparison = comparing.compare(
-        api.load_model(model), Image.fromarray(planes.colour), quality=quality, effort=effort
+        api.load_model(model), Image.fromarray(planes.colour), quality=quality, tune=tune, effort=effort
     )
     title = "standard input" if source == "-" else os.fsencode(Path(source).name).decode(errors="replace")
     if target is not None and Path(target).suffix.lower() == ".html":

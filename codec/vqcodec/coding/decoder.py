@@ -73,7 +73,7 @@ class Decoder:
         inner = Rect(rect.top - area.top, rect.bottom - area.top, rect.left - area.left, rect.right - area.left)
         size = header.height - area.top * PATCH_PX, header.width - area.left * PATCH_PX
         step = Steps(progress, rect.area, 0.5, 0.5)
-        colour = self.transforms.synthesise(latent, header.log2_step, size if header.grey else (*size, 3), inner, step)
+        colour = self.transforms.synthesise(latent, header, size if header.grey else (*size, 3), inner, step)
         colour = np.ascontiguousarray(colour[shown.within(rect.scale(PATCH_PX))])
         if problems:
             warnings.warn("incomplete picture: " + "; ".join(problems), stacklevel=4)
@@ -88,7 +88,7 @@ class Decoder:
             unpack_plane(contents.alpha, header.height, header.width)
 
     def latent(self, contents: Contents) -> Latent:
-        """The whole latent int32 [h, w, C] in 1/256 step. Raises a VQCError."""
+        """The whole latent, int32 [h, w, C of the file's layers]. Raises a VQCError."""
         header = contents.header
         self.check(header)
         whole = Rect.of(latent_shape(header.width, header.height))
@@ -98,7 +98,7 @@ class Decoder:
         """Raises UnsupportedError if the file needs another model, CorruptError if it contradicts this one."""
         if header.model_id != self.model_id:
             raise UnsupportedError(f"the file needs model {header.model_id.hex()}, this is {self.model_id.hex()}")
-        if header.layers != self.tile_coder.layers:
+        if header.layers > self.tile_coder.layers:
             raise CorruptError(f"{header.layers} layers in the file, {self.tile_coder.layers} in the model")
 
     @staticmethod

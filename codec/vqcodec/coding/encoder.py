@@ -14,7 +14,8 @@ from vqbitstream.errors import CorruptError
 from vqbitstream.geometry import latent_shape
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
-from vqcodec.coding.quality import QualityScale, chosen_effort, search_noise, search_rounds
+from vqcodec.coding.defaults import DEFAULT_TUNE
+from vqcodec.coding.quality import QualityScale, chosen_effort, search_noise, search_rounds, tune_number
 from vqcodec.models.store import Weights
 from vqcodec.pictures.planes import Planes
 from vqcodec.runtimes.strips import Transforms
@@ -43,7 +44,7 @@ class Encoder:
 
     Args:
         weights: The model.
-        transforms: Analysis and side analysis.
+        transforms: The analysis.
         tile_coder: Encodes the latent.
         device: Where the search runs, "cpu" or "cuda".
 
@@ -54,7 +55,7 @@ class Encoder:
 
     def __init__(self, weights: Weights, transforms: Transforms, tile_coder: TileCoder, device: str) -> None:
         self.weights, self.transforms, self.tile_coder, self.device = weights, transforms, tile_coder, device
-        self.scale = QualityScale(weights.tensors["encoder.step_codes"])
+        self.scale = QualityScale(weights.tensors["encoder.step_codes"], weights.tensors["encoder.layers"])
 
     @cached_property
     def search(self) -> Search:
@@ -63,11 +64,16 @@ class Encoder:
 
         return Search(self.weights, self.device)
 
-    def header(self, width: int, height: int, quality: float, *, grey: bool = False, alpha: bool = False) -> Header:
-        """The header of a picture of this size. Raises ValueError for a quality outside 1..100."""
+    def header(
+        self, width: int, height: int, quality: float, tune: str = DEFAULT_TUNE, *, grey: bool = False, alpha: bool = False
+    ) -> Header:  # fmt: skip
+        """The header of a picture of this size. Raises ValueError for a quality outside 1..100, or an unknown tune."""
+        number = tune_number(tune)
+        step_code = self.scale.step_code(quality, number)
+        layers = min(self.scale.layers(quality, number), self.tile_coder.layers)
         return Header.for_picture(
-            width, height, grey=grey, alpha=alpha, quality=quality, step_code=self.scale.step_code(quality),
-            model_id=self.weights.model_id, layers=self.tile_coder.layers,
+            width, height, grey=grey, alpha=alpha, quality=quality, step_code=step_code, tune=number,
+            model_id=self.weights.model_id, layers=layers,
         )  # fmt: skip
 
     def encode(
@@ -75,6 +81,7 @@ class Encoder:
         planes: Planes,
         *,
         quality: float,
+        tune: str = DEFAULT_TUNE,
         effort: int | None = None,
         verify: bool = True,
         rate_weight: float | None = None,
@@ -85,6 +92,7 @@ class Encoder:
         Args:
             planes: The picture.
             quality: 1..100.
+            tune: "eye" or "psnr".
             effort: See `chosen_effort`.
             verify: Decode the indices and the alpha plane again.
             rate_weight: See `Chooser.encode`; None is the default of the effort.
@@ -100,19 +108,19 @@ class Encoder:
         effort = chosen_effort(effort)
         pixels = planes.colour
         height, width = pixels.shape[:2]
-        header = self.header(width, height, quality, grey=pixels.ndim == 2, alpha=planes.alpha is not None)
+        header = self.header(width, height, quality, tune, grey=pixels.ndim == 2, alpha=planes.alpha is not None)
         rows, columns = latent_shape(width, height)
         rounds = search_rounds(effort, height * width)
         if rate_weight is None:
             rate_weight = SEARCH_RATE_WEIGHT if rounds else default_rate_weight(header.log2_step)
         step = Steps(progress, (2 + rounds + verify) * rows * columns)
-        latent = self.transforms.analyse(pixels, header.log2_step, step)
-        sides = [self.transforms.side_grid(latent, tile, header.log2_step) for tile in header.tiles]
+        channels = self.tile_coder.latent_coder.prior.channels(header.layers)
+        latent = self.transforms.analyse(pixels, header, channels, step)
         if rounds:
-            latent, sides = self.search.improve(
-                pixels, latent, sides, header, rate_weight=rate_weight, rounds=rounds, noise=search_noise(rounds), progress=step
+            latent = self.search.improve(
+                pixels, latent, header, rate_weight=rate_weight, rounds=rounds, noise=search_noise(rounds), progress=step
             )  # fmt: skip
-        coded = self.tile_coder.encode(header, latent, sides, rate_weight, verify=verify, step=step)
+        coded = self.tile_coder.encode(header, latent, rate_weight, verify=verify, step=step)
         alpha = planes.packed_alpha
         if verify and alpha is not None and (unpack_plane(alpha, height, width) != planes.alpha).any():
             raise CorruptError("the alpha section does not decode to what was encoded")

@@ -9,6 +9,7 @@ from numbers import Integral
 import numpy as np
 import numpy.typing as npt
 from vqbitstream.errors import VQCError
+from vqbitstream.header import STEP_CODE_MAX, STEP_CODE_MIN, TUNES
 
 QUALITY_MIN, QUALITY_MAX = 1.0, 100.0
 EFFORTS = range(1, 10)
@@ -24,25 +25,41 @@ class TargetError(VQCError):
 
 
 class QualityScale:
-    """Quality <-> step.
+    """Quality and tune -> step and layers.
 
     Args:
-        step_codes: Step code of each whole quality 1..100, uint16 [100], not rising.
+        step_codes: Step code of each tune and whole quality 1..100, uint16 [2, 100], not rising.
+        layers: Likewise how many layers a file has, uint8 [2, 100].
 
     Raises:
-        ValueError: The codes are not of this form.
+        ValueError: They are not of this form.
     """
 
-    def __init__(self, step_codes: npt.NDArray[np.integer]) -> None:
-        self._step_codes = step_codes.astype(np.float64)
-        if self._step_codes.shape != (100,) or (np.diff(self._step_codes) > 0).any():
-            raise ValueError("encoder.step_codes must be 100 falling numbers")
+    def __init__(self, step_codes: npt.NDArray[np.integer], layers: npt.NDArray[np.integer]) -> None:
+        self._step_codes, self._layers = step_codes.astype(np.float64), layers.astype(np.int64)
+        if self._step_codes.shape != (len(TUNES), 100) or (np.diff(self._step_codes) > 0).any():
+            raise ValueError("encoder.step_codes must be 100 falling numbers for each tune")
+        if self._step_codes.min() < STEP_CODE_MIN or self._step_codes.max() > STEP_CODE_MAX:
+            raise ValueError(f"encoder.step_codes must lie in {STEP_CODE_MIN}..{STEP_CODE_MAX}")
+        if self._layers.shape != self._step_codes.shape or self._layers.min() < 1:
+            raise ValueError("encoder.layers must be 100 positive numbers for each tune")
 
-    def step_code(self, quality: float) -> int:
+    def step_code(self, quality: float, tune: int) -> int:
         """The step code of a quality in 1..100. Raises ValueError for another quality."""
         if not QUALITY_MIN <= quality <= QUALITY_MAX:
             raise ValueError(f"quality must lie in 1..100, not {quality}")
-        return round(float(np.interp(quality, np.arange(1, 101), self._step_codes)))
+        return round(float(np.interp(quality, np.arange(1, 101), self._step_codes[tune])))
+
+    def layers(self, quality: float, tune: int) -> int:
+        """How many layers a file of this quality in 1..100 has."""
+        return int(self._layers[tune, int(quality) - 1])
+
+
+def tune_number(tune: str) -> int:
+    """Index of a tune in `TUNES`. Raises ValueError for another name."""
+    if tune not in TUNES:
+        raise ValueError(f"tune must be one of {', '.join(sorted(TUNES))}, not {tune!r}")
+    return TUNES.index(tune)
 
 
 def torch_is_installed() -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.coding.quality import chosen_effort
 from vqcodec.compare import divider
 from vqcodec.compare.divider import STATIC, Shown
@@ -112,13 +113,15 @@ def jpeg_file(image: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def compare(codec: Codec, image: Image.Image, *, quality: float = 50, effort: int | None = None) -> Comparison:
+def compare(codec: Codec, image: Image.Image, *, quality: float = DEFAULT_QUALITY, tune: str = DEFAULT_TUNE, effort: int | None = None
+) -> Comparison:  # fmt: skip
     """Encode a picture with both codecs, without metadata. Raises what `Codec.encode` raises.
 
     Args:
         codec: The model.
         image: L or RGB.
         quality: 1..100.
+        tune: "eye" or "psnr".
         effort: See `chosen_effort`.
     """
     pixels = np.asarray(image)
@@ -129,7 +132,7 @@ def compare(codec: Codec, image: Image.Image, *, quality: float = 50, effort: in
         psnr_db = math.inf if np.array_equal(pixels, shown) else psnr(pixels, shown)
         return Version(name, settings, decoded, len(data), psnr_db, note)
 
-    data = codec.encode(image, quality=quality, effort=effort, strip=True)
+    data = codec.encode(image, quality=quality, tune=tune, effort=effort, strip=True)
     jpeg_quality, jpeg_data = largest_within(lambda q: jpeg_file(image, q), len(data))
     excess = 100 * (len(jpeg_data) / len(data) - 1)
     note = f"its smallest, {excess:.0f} % more" if excess > 0 else ""

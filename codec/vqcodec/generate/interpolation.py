@@ -8,22 +8,24 @@ import torch
 import torch.nn.functional as F
 import vqbitstream
 from torch import Tensor
-from vqbitstream import Contents, Limits
+from vqbitstream import Contents, Header, Limits
 from vqbitstream.choice import default_rate_weight
 from vqbitstream.geometry import latent_shape
-from vqbitstream.vectors import ONE
 
 from vqcodec.codec import Codec
+from vqcodec.coding.defaults import DEFAULT_QUALITY
 from vqcodec.models.weights_file import ModelError
 from vqcodec.pictures.planes import Pixels
-from vqcodec.runtimes.strips import Latent
+from vqcodec.runtimes.strips import UNIT
 from vqcodec.runtimes.torch_state import building_modules, plain_torch
 from vqcodec.vqvae.vae import CELL, LatentVAE
 
 
 @plain_torch()
 @torch.inference_mode()
-def interpolate(codec: Codec, first: Pixels, second: Pixels, steps: int, *, quality: float = 50) -> list[bytes]:
+def interpolate(
+    codec: Codec, first: Pixels, second: Pixels, steps: int, *, quality: float = DEFAULT_QUALITY
+) -> list[bytes]:
     """Interpolate between two pictures in equal steps.
 
     If the model has a Gaussian bottleneck, its codes are interpolated. Otherwise the latents are, which is a cross-fade because the
@@ -47,26 +49,27 @@ def interpolate(codec: Codec, first: Pixels, second: Pixels, steps: int, *, qual
     if steps < 2:
         raise ValueError(f"a walk has at least 2 steps, not {steps}")
     height, width = first.shape[:2]
-    log2_step = codec.encoder.header(width, height, quality).log2_step
-    ends = [codec.transforms.analyse(pixels, log2_step).astype(np.float64) for pixels in (first, second)]
+    header = codec.encoder.header(width, height, quality)
+    channels = codec.prior.channels(header.layers if latent_vae(codec) is None else len(codec.prior.groups))
+    ends = [codec.transforms.analyse(pixels, header, channels) / UNIT for pixels in (first, second)]
     vae = latent_vae(codec)
     if vae is not None:
-        codes = [gaussian_code(vae, end * (2**log2_step / ONE)) for end in ends]
+        codes = [gaussian_code(vae, end) for end in ends]
     files = []
     for share in np.linspace(0, 1, steps):
         if vae is None:
             latent = (1 - share) * ends[0] + share * ends[1]
         else:
             code = (1 - share) * codes[0] + share * codes[1]
-            latent = gaussian_latent(vae, code, ends[0].shape[:2]) * (ONE / 2**log2_step)
-        files.append(encode_latent(codec, np.rint(latent).astype(np.int32), width, height, quality))
+            latent = gaussian_latent(vae, code, ends[0].shape[:2])
+        files.append(encode_latent(codec, latent, header))
     return files
 
 
 @plain_torch()
 @torch.inference_mode()
 def sample_gaussian(
-    codec: Codec, width: int, height: int, *, seed: int = 0, temperature: float = 1.0, quality: float = 50
+    codec: Codec, width: int, height: int, *, seed: int = 0, temperature: float = 1.0, quality: float = DEFAULT_QUALITY
 ) -> bytes:
     """Draw a code from the Normal prior of the bottleneck, decode it to a latent, and encode that.
 
@@ -90,16 +93,14 @@ def sample_gaussian(
     dims = vae.decode_hidden.in_channels
     noise = np.random.default_rng(seed).standard_normal((1, dims, -(-rows // CELL), -(-columns // CELL)))
     code = temperature * torch.from_numpy(noise.astype(np.float32)).to(codec.device)
-    log2_step = codec.encoder.header(width, height, quality).log2_step
-    latent = gaussian_latent(vae, code, (rows, columns)) * (ONE / 2**log2_step)
-    return encode_latent(codec, np.rint(latent).astype(np.int32), width, height, quality)
-
-
-def encode_latent(codec: Codec, latent: Latent, width: int, height: int, quality: float) -> bytes:
-    """Latent int32 [h, w, C] in 1/256 of the quality's step to a .vqc file, by the encoder's rate-aware choice."""
     header = codec.encoder.header(width, height, quality)
-    sides = [codec.transforms.side_grid(latent, tile, header.log2_step) for tile in header.tiles]
-    coded = codec.tile_coder.encode(header, latent, sides, default_rate_weight(header.log2_step), verify=False)
+    return encode_latent(codec, gaussian_latent(vae, code, (rows, columns)), header)
+
+
+def encode_latent(codec: Codec, latent: npt.NDArray[np.floating], header: Header) -> bytes:
+    """Latent [h, w, C] in the unit of pixels to a .vqc file, by the encoder's rate-aware choice."""
+    whole = np.rint(latent[..., : codec.prior.channels(header.layers)] * UNIT).astype(np.int32)
+    coded = codec.tile_coder.encode(header, whole, default_rate_weight(header.log2_step), verify=False)
     return vqbitstream.pack(Contents(header, coded.sections))
 
 

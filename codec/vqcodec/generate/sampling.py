@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import vqbitstream
 from vqbitstream import Contents, Limits, Section
+from vqbitstream.arithmetic import EXP2, EXP2_LOG2, Ints, power, scaled
 from vqbitstream.entropy import FrequencyTables, SectionWriter
-from vqbitstream.prior import EXP2, Ints, power, rounded
 from vqbitstream.vectors import ESCAPE
 
 from vqcodec.codec import Codec
+from vqcodec.coding.defaults import DEFAULT_QUALITY
 
 TEMPERATURES = (0.1, 4.0)
 PEAK_LOG2 = 20  # the largest frequency of a table under a temperature
@@ -20,10 +21,10 @@ def tempered(counts: Ints, temperature: float) -> Ints:
     if temperature == 1:
         return counts
     whole = np.searchsorted(1 << np.arange(40), counts, side="right") - 1  # floor(log2)
-    fraction = np.searchsorted(EXP2, (counts << 20) >> whole, side="right") - 1  # in 1/4096
+    fraction = np.searchsorted(EXP2, (counts << EXP2_LOG2) >> whole, side="right") - 1  # in 1/4096
     log2 = ((whole * len(EXP2) + fraction) * round(256 / temperature)) >> 8
     log2 = np.maximum(log2 - log2.max(axis=1, keepdims=True), -30 * len(EXP2))
-    return np.asarray(rounded(np.array(1 << PEAK_LOG2), power(log2)), dtype=np.int64)
+    return np.asarray(scaled(np.array(1 << PEAK_LOG2), power(log2)), dtype=np.int64)
 
 
 class PriorSampler:
@@ -63,7 +64,7 @@ class PriorSampler:
 
 
 def sample(
-    codec: Codec, width: int, height: int, *, seed: int = 0, temperature: float = 1.0, quality: float = 50
+    codec: Codec, width: int, height: int, *, seed: int = 0, temperature: float = 1.0, quality: float = DEFAULT_QUALITY
 ) -> bytes:  # fmt: skip
     """Draw a picture from the prior, layer by layer. A seed gives the same file on every machine.
 
@@ -92,7 +93,7 @@ def sample(
         count = 1 if header.single_section else header.layers
         sources = [PriorSampler(codec.tables, random, temperature) for _ in range(count)]
         spread = sources * header.layers if header.single_section else sources
-        codec.tile_coder.latent_coder.decode(tile.shape, header.step_code, spread)
+        codec.tile_coder.latent_coder.decode(tile.shape, header.step_code, header.tune, spread)
         tiles.append([Section(s.writer.finish(), s.writer.index_crc) for s in sources])
     in_order = [tile[layer] for layer in range(len(tiles[0])) for tile in tiles]
     return vqbitstream.pack(Contents(header, in_order))

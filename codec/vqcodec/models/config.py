@@ -52,7 +52,9 @@ class ModelConfig:
         if any(g < 2 or g % 2 for g in self.groups):
             raise ValueError("latent groups must be positive and even: vectors are pairs")
         if max(self.state + max(self.groups), 4 * self.near, self.reduce) > MAX_FAN_IN:
-            raise ValueError(f"fan-in above {MAX_FAN_IN}: partial sums of the integer prior would leave the exact range")
+            raise ValueError(
+                f"fan-in above {MAX_FAN_IN}: partial sums of the integer prior would leave the exact range"
+            )
         if not 0 < self.lapped < self.channels or not 0 < self.shown <= self.channels:
             raise ValueError("the synthesis shows channels that the latent does not have")
 
@@ -64,7 +66,7 @@ class ModelConfig:
     @property
     def synthesis_halo(self) -> int:
         """How many positions around a pixel's own the synthesis looks at: one a block at stride 16, one for those at stride 4."""
-        return self.body_blocks + -(-self.tail_blocks * STRIDE_TAIL // PATCH_PX)
+        return max(1, self.body_blocks + -(-self.tail_blocks * STRIDE_TAIL // PATCH_PX))
 
     @property
     def analysis_halo(self) -> int:

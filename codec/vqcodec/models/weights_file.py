@@ -1,8 +1,8 @@
 """Weights files (FORMAT.md, "Weights"): safetensors, checked before anything becomes a network, and the id that names a model.
 
 The id is the first 8 bytes of the SHA-256 of the model's *decoder*: its sizes and tensors, in a canonical order. A better encoder
-therefore leaves all files readable. The tensors `analysis.*`, `side_analysis.*`, `encoder.*` and `bottleneck.*` belong to the encoder,
-`synthesis.*`, `prior.*` and `quantizer.*` to the decoder. Nothing is unpickled.
+therefore leaves all files readable. The tensors `analysis.*`, `encoder.*` and `bottleneck.*` belong to the encoder, `synthesis.*`,
+`prior.*` and `quantizer.*` to the decoder. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from vqbitstream.errors import VQCError
+from vqbitstream.header import TUNES
 
 from vqcodec.atomic import write
-from vqcodec.models.config import DECODER_SIZES
+from vqcodec.models.config import DECODER_SIZES, ENCODER_SIZES
 
 Arrays = dict[str, npt.NDArray[Any]]
-FLOATING_PREFIXES = ("analysis.", "side_analysis.", "synthesis.", "bottleneck.")
-ENCODER_PREFIXES = ("analysis.", "side_analysis.", "encoder.", "bottleneck.")
+FLOATING_PREFIXES = ("analysis.", "synthesis.", "bottleneck.")
+ENCODER_PREFIXES = ("analysis.", "encoder.", "bottleneck.")
+MOST_BLOCKS = 16
 
 
 class ModelError(VQCError):
@@ -73,9 +75,11 @@ def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
 
 def _unsound(tensors: Arrays, config: Any) -> str | None:
     """Why a file must not become a network, if so: sizes that would fill the memory, values that are not numbers."""
-    for name in DECODER_SIZES:
+    for name in (*DECODER_SIZES, *ENCODER_SIZES):
         size = config.get(name) if isinstance(config, dict) else None
-        numbers, most = (size, 1024) if name == "groups" else ([size], 16 if name == "synthesis_blocks" else 1024)
+        numbers, most = (
+            (size, 1024) if name == "groups" else ([size], MOST_BLOCKS if name.endswith("_blocks") else 1024)
+        )
         if not (isinstance(numbers, list) and len(numbers) <= 16 and all(type(n) is int for n in numbers)):
             return f"{name} is {str(size)[:20]}"
         if not all(1 <= n <= most for n in numbers):
@@ -85,9 +89,10 @@ def _unsound(tensors: Arrays, config: Any) -> str | None:
             return f"{name} is {array.dtype}"
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"{name} is not finite"
-    codes = tensors.get("encoder.step_codes")
-    if codes is not None and codes.dtype != np.uint16:
-        return f"encoder.step_codes is {codes.dtype}"
+    for name, wanted in (("encoder.step_codes", np.uint16), ("encoder.layers", np.uint8)):
+        scale = tensors.get(name)
+        if scale is not None and (scale.dtype != wanted or scale.shape != (len(TUNES), 100)):
+            return f"{name} is {scale.dtype} {list(scale.shape)}"
     sigma = tensors.get("bottleneck.sigma")
     if sigma is not None and sigma.shape != (sum(config["groups"]),):
         return "the bottleneck is another model's"

@@ -6,20 +6,22 @@ The synthesis is specified (FORMAT.md, "Synthesis"). The trainable twin, with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
-from vqbitstream.geometry import PATCH_PX, SIDE_FACTOR
+from vqbitstream.geometry import PATCH_PX
+from vqbitstream.header import log2_step
 
-from vqcodec.models.config import STEP_LOG2_MIN, ModelConfig, step_features
+from vqcodec.models.config import COLOURS, STRIDE_TAIL, ModelConfig, step_features
 from vqcodec.runtimes.strips import Floats
 
 CHUNK_FLOATS = 1 << 18  # of gathered neighbourhoods at a time: they stay in the cache between gathering and product
 Tensors = Mapping[str, npt.NDArray[Any]]
+BLOCK = COLOURS * PATCH_PX**2  # values of the pixels of one position
 
 
 class NumpyRuntime:
@@ -27,100 +29,147 @@ class NumpyRuntime:
 
     def __init__(self, tensors: Tensors, config: ModelConfig) -> None:
         self._tensors, self._config = tensors, config
-        self.channels = config.channels
-        self.synthesis_halo = config.synthesis_halo
-        self._synthesis = _Synthesis(tensors, config)
+        self.synthesis_halo, self.analysis_halo = config.synthesis_halo, config.analysis_halo
+        self._synthesis = _Synthesis(_Part(tensors, "synthesis."), config)
 
     @cached_property
-    def _analysis(self) -> tuple[Floats, Floats]:
-        """Weight [4 * 768, C] over the blocks of a 2x2 neighbourhood, and bias."""
-        weight = self._tensor("analysis.linear.weight", (self.channels, 3, PATCH_PX, PATCH_PX, 2, 2))
-        # file: (colour, row, column); here pixels are (row, column, colour)
-        return np.ascontiguousarray(weight.transpose(4, 5, 2, 3, 1, 0)).reshape(-1, self.channels), self._tensor(
-            "analysis.linear.bias"
-        )
+    def _analysis(self) -> _Analysis:
+        return _Analysis(_Part(self._tensors, "analysis."), self._config)
 
-    def _tensor(self, name: str, shape: tuple[int, ...] | None = None) -> Floats:
-        array = self._tensors[name].astype(np.float32)
-        return array if shape is None else array.reshape(shape)
+    def analyse(self, pixels: Floats, step_code: int, tune: int, channels: int) -> Floats:
+        """[H, W, 3] in [-0.5, 0.5], sides multiples of 16 -> the first channels of the latent, [h, w, channels]"""
+        return self._analysis(pixels, step_features(step_code, tune), channels)
 
-    def analyse(self, pixels: Floats) -> Floats:
-        """[H, W, 3] in [-0.5, 0.5], sides multiples of 16 -> latent [h, w, C]"""
-        weight, bias = self._analysis
+    def synthesise(self, latent: Floats, step_code: int, tune: int) -> Floats:
+        """Latent [h, w, some channels] -> picture [H, W, 3], about [-0.5, 0.5], not clipped"""
+        return self._synthesis(latent, step_code, step_features(step_code, tune))
+
+
+class _Part:
+    """The tensors under a prefix, in float32, their shapes checked. Raises KeyError or ValueError."""
+
+    def __init__(self, tensors: Tensors, prefix: str) -> None:
+        self._tensors, self._prefix = tensors, prefix
+
+    def __call__(self, name: str, *shape: int) -> Floats:
+        array = self._tensors[self._prefix + name]
+        if array.shape != shape:
+            raise ValueError(f"{self._prefix}{name} is {list(array.shape)} instead of {list(shape)}")
+        return np.asarray(array, dtype=np.float32)
+
+    def dense(self, name: str, inputs: int, outputs: int) -> tuple[Floats, Floats]:
+        """Weight [inputs, outputs] and bias of a layer."""
+        return np.ascontiguousarray(self(f"{name}.weight", outputs, inputs).T), self(f"{name}.bias", outputs)
+
+    def block(self, name: str, width: int, kernel: int) -> _Block:
+        """A residual block."""
+        space = self(f"{name}.space.weight", kernel**2, width).reshape(kernel, kernel, width)
+        first, second = self.dense(f"{name}.first", width, 2 * width), self.dense(f"{name}.second", 2 * width, width)
+        return _Block(space, self(f"{name}.space.bias", width), first, second)
+
+    def refuse_block(self, name: str) -> None:
+        """Raises ValueError if there are more blocks than the sizes say."""
+        if f"{self._prefix}{name}.first.weight" in self._tensors:
+            raise ValueError(f"{self._prefix}{name} is one block more than the sizes say")
+
+
+class _Block:
+    """x + second(leaky(first(depthwise(x))))"""
+
+    def __init__(
+        self, space: Floats, bias: Floats, first: tuple[Floats, Floats], second: tuple[Floats, Floats]
+    ) -> None:
+        self.space, self.bias, self.first, self.second = space, bias, first, second
+
+    def __call__(self, x: Floats) -> Floats:
+        """[h, w, c] -> [h, w, c], in place"""
+        y = _depthwise(x, self.space, self.bias)
+        rows = max(1, CHUNK_FLOATS // (x.shape[1] * self.first[0].shape[1]))
+        for top in range(0, len(x), rows):  # the wide layer stays in the cache
+            hidden = y[top : top + rows] @ self.first[0]
+            hidden += self.first[1]
+            x[top : top + rows] += leaky(hidden) @ self.second[0]
+        x += self.second[1]
+        return x
+
+
+class _Analysis:
+    """The linear overlapping transform, and a correction of its result that sees quality and tune."""
+
+    def __init__(self, part: _Part, config: ModelConfig) -> None:
+        channels, width = config.channels, config.analysis_width
+        # file: pixels (colour, row, column); here they are (row, column, colour)
+        linear = part("linear.weight", channels, 4 * BLOCK).reshape(channels, 4, COLOURS, PATCH_PX, PATCH_PX)
+        self._linear = np.ascontiguousarray(linear.transpose(1, 3, 4, 2, 0)).reshape(4 * BLOCK, channels)
+        self._bias, self._sigma = part("linear.bias", channels), part("sigma", channels)
+        self._enter, self._out = part.dense("enter", channels, width), part.dense("out", width, channels)
+        self._features = part.dense("step_bias", 16, width)
+        self._blocks = [part.block(f"blocks.{n}", width, 5) for n in range(config.analysis_blocks)]
+        part.refuse_block(f"blocks.{config.analysis_blocks}")
+
+    def __call__(self, pixels: Floats, features: Floats, channels: int) -> Floats:
         half = PATCH_PX // 2
         padded = np.pad(pixels, ((half, half), (half, half), (0, 0)), mode="edge")
         height, width = (n // PATCH_PX for n in padded.shape[:2])
-        blocks = padded.reshape(height, PATCH_PX, width, PATCH_PX * 3).swapaxes(1, 2).reshape(height, width, -1)
-        return _convolve(blocks, weight, 2) + bias
-
-    def side_grid(self, latent: Floats, log2_step: float) -> Floats:
-        """Latent [h, w, C] -> side grid [ceil(h/4), ceil(w/4), side channels] in its own step"""
-        layer = {n: self._tensor(f"side_analysis.{n}") for n in ("first.weight", "second.weight", "out.weight")}
-        bias = {n: self._tensor(f"side_analysis.{n}.bias") for n in ("first", "second", "out", "step_bias")}
-        steps = step_features(log2_step) @ self._tensor("side_analysis.step_bias.weight").T + bias["step_bias"]
-        padding = [(0, -n % SIDE_FACTOR) for n in latent.shape[:2]]
-        x = np.pad(compand(latent / self._synthesis.sigma), [*padding, (0, 0)])
-        x = leaky(x @ layer["first.weight"][..., 0, 0].T + (bias["first"] + steps))
-        x = leaky(_convolve3x3(x, _by_neighbour(layer["second.weight"])) + bias["second"])
-        cells = x.reshape(x.shape[0] // SIDE_FACTOR, SIDE_FACTOR, x.shape[1] // SIDE_FACTOR, SIDE_FACTOR, -1)
-        cells = cells.transpose(0, 2, 4, 1, 3)  # (channel, row, column) innermost, as the weight has it
-        return np.asarray(
-            cells.reshape(*cells.shape[:2], -1) @ layer["out.weight"][..., 0, 0].T + bias["out"], dtype=np.float32
+        blocks = padded.reshape(height, PATCH_PX, width, PATCH_PX * COLOURS).swapaxes(1, 2).reshape(height, width, -1)
+        linear = _convolve2x2(blocks, self._linear)
+        linear += self._bias
+        x = compand(linear / self._sigma) @ self._enter[0]
+        x += self._enter[1] + self._features[1] + features @ self._features[0]
+        x = leaky(x)
+        for block in self._blocks:
+            x = block(x)
+        latent = linear[..., :channels] + self._sigma[:channels] * (
+            x @ self._out[0][:, :channels] + self._out[1][:channels]
         )
-
-    def synthesise(self, latent: Floats, log2_step: float) -> Floats:
-        """Latent [h, w, C] -> picture [H, W, 3], about [-0.5, 0.5], not clipped"""
-        return self._synthesis(latent, log2_step)
+        return np.asarray(latent, dtype=np.float32)
 
 
 class _Synthesis:
-    """The linear overlapping synthesis and its correction; weights are laid out so that each layer is one product."""
+    """The linear synthesis, whose coarse channels overlap, and its correction."""
 
-    def __init__(self, tensors: Tensors, config: ModelConfig) -> None:
-        def tensor(name: str) -> Floats:
-            return tensors[f"synthesis.{name}"].astype(np.float32)
+    def __init__(self, part: _Part, config: ModelConfig) -> None:
+        self._lapped_channels, self._shown, self._tail_width = config.lapped, config.shown, config.tail
+        body, tail = config.body, config.tail
+        self._sigma = part("sigma", config.channels)
+        self._lapped = _spread(part("lapped.weight", BLOCK, 4 * config.lapped), PATCH_PX).T.copy()
+        self._fine = _spread(part("fine.weight", BLOCK, config.channels - config.lapped), PATCH_PX).T.copy()
+        self._enter, self._features = part.dense("enter", config.shown, body), part.dense("step_bias", 16, body)
+        self._body = [part.block(f"body.{n}", body, 3) for n in range(config.body_blocks)]
+        self._rise = self._shuffled(part, "rise", body, tail)
+        self._tail = [part.block(f"tail.{n}", tail, 3) for n in range(config.tail_blocks)]
+        self._out = self._shuffled(part, "out", tail, COLOURS)
+        part.refuse_block(f"body.{config.body_blocks}")
+        part.refuse_block(f"tail.{config.tail_blocks}")
 
-        def spread(array: Floats, factor: int) -> Floats:
-            """Outputs (channel, row, column) of a depth-to-space layer -> (row, column, channel)"""
-            parts = array.reshape(-1, factor, factor, *array.shape[1:])
-            return np.ascontiguousarray(np.moveaxis(parts, 0, 2)).reshape(array.shape)
+    @staticmethod
+    def _shuffled(part: _Part, name: str, inputs: int, outputs: int) -> tuple[Floats, Floats]:
+        """A layer before a depth-to-space by 4."""
+        weight = _spread(part(f"{name}.weight", outputs * STRIDE_TAIL**2, inputs), STRIDE_TAIL)
+        return weight.T.copy(), _spread(part(f"{name}.bias", outputs * STRIDE_TAIL**2), STRIDE_TAIL)
 
-        self.sigma = tensor("sigma")
-        if self.sigma.shape != (config.channels,):
-            raise ValueError("synthesis.sigma does not fit the latent's channels")
-        self._linear = _by_neighbour(spread(tensor("linear.weight"), PATCH_PX))
-        self._first = spread(tensor("first.weight")[..., 0, 0], 2).T.copy()
-        self._first_bias = spread(tensor("first.bias"), 2)
-        self._step_weight, self._step_bias = spread(tensor("step_bias.weight"), 2), spread(tensor("step_bias.bias"), 2)
-        self._blocks = [
-            [
-                (_by_neighbour(tensor(f"blocks.{n}.{part}.weight")), tensor(f"blocks.{n}.{part}.bias"))
-                for part in ("first", "second")
-            ]
-            for n in range(config.synthesis_blocks)
-        ]
-        self._out = _by_neighbour(spread(tensor("out.weight"), PATCH_PX // 2))
-        self._out_bias = spread(tensor("out.bias"), PATCH_PX // 2)
-
-    def __call__(self, latent: Floats, log2_step: float) -> Floats:
-        half = PATCH_PX // 2
-        linear = _depth_to_space(_convolve(np.pad(latent, ((1, 1), (1, 1), (0, 0))), self._linear, 2), PATCH_PX)
-        x = compand(latent / self.sigma) @ self._first
-        x += self._first_bias + self._step_bias + self._step_weight @ step_features(log2_step)
-        x = _depth_to_space(leaky(x), 2)
-        for (first, first_bias), (second, second_bias) in self._blocks:
-            y = _convolve3x3(leaky(x), first)
-            y += first_bias
-            y = _convolve3x3(leaky(y), second)
-            y += second_bias
-            x += y
-        correction = _convolve3x3(leaky(x), self._out)
-        correction += self._out_bias
-        correction *= np.float32(
-            0.3 * 2 ** (0.5 * (log2_step - STEP_LOG2_MIN - 2.25))
-        )  # about the square root of the step
-        picture = linear[half:-half, half:-half]
-        picture += _depth_to_space(correction, half)
+    def __call__(self, latent: Floats, step_code: int, features: Floats) -> Floats:
+        half, lapped, channels = PATCH_PX // 2, self._lapped_channels, latent.shape[2]
+        shown = min(channels, self._shown)
+        kernel = self._lapped
+        if channels < lapped:  # of a preview
+            kernel = kernel.reshape(4, lapped, BLOCK)[:, :channels].reshape(-1, BLOCK)
+        padded = np.pad(latent[..., :lapped], ((1, 1), (1, 1), (0, 0)))
+        picture = _depth_to_space(_convolve2x2(padded, kernel), PATCH_PX)[half:-half, half:-half]
+        if channels > lapped:
+            picture += _depth_to_space(latent[..., lapped:] @ self._fine[: channels - lapped], PATCH_PX)
+        x = compand(latent[..., :shown] / self._sigma[:shown]) @ self._enter[0][:shown]
+        x += self._enter[1] + self._features[1] + features @ self._features[0]
+        x = leaky(x)
+        for block in self._body:
+            x = block(x)
+        x = leaky(_depth_to_space(x @ self._rise[0] + self._rise[1], STRIDE_TAIL))
+        for block in self._tail:
+            x = block(x)
+        correction = leaky(x) @ self._out[0]
+        correction += self._out[1]
+        correction *= np.float32(0.3 * 2 ** (0.5 * (log2_step(step_code) + 2.75)))  # about the square root of the step
+        picture += _depth_to_space(correction, STRIDE_TAIL)
         return picture
 
 
@@ -136,31 +185,38 @@ def leaky(x: Floats) -> Floats:
     return np.maximum(x, np.float32(0.1) * x)
 
 
-def _by_neighbour(weight: Floats) -> Floats:
-    """Kernel [out, in, k, k] -> [k * k * in, out], neighbours row by row."""
-    return np.ascontiguousarray(weight.transpose(2, 3, 1, 0)).reshape(-1, weight.shape[0])
+def _spread(array: Floats, factor: int) -> Floats:
+    """Outputs (channel, row, column) of a depth-to-space layer -> (row, column, channel)"""
+    parts = array.reshape(-1, factor, factor, *array.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(parts, 0, 2)).reshape(array.shape)
 
 
-def _convolve3x3(x: Floats, weight: Floats) -> Floats:
-    """[h, w, c] with zeros around it -> [h, w, out]"""
-    return _convolve(np.pad(x, ((1, 1), (1, 1), (0, 0))), weight, 3)
-
-
-def _convolve(x: Floats, weight: Floats, kernel: int) -> Floats:
-    """A k x k convolution without padding: [h, w, c], [k * k * c, out] -> [h - k + 1, w - k + 1, out]"""
-    windows = sliding_window_view(x, (kernel, kernel), (0, 1)).transpose(0, 1, 3, 4, 2)
-    height, width = windows.shape[:2]
-    out = np.empty((height, width, weight.shape[1]), dtype=np.float32)
-    for top, bottom in _chunks(height, width * len(weight)):
-        np.matmul(
-            windows[top:bottom].reshape(-1, len(weight)), weight, out=out[top:bottom].reshape(-1, weight.shape[1])
-        )
+def _depthwise(x: Floats, weight: Floats, bias: Floats) -> Floats:
+    """A depthwise k x k convolution with zeros around it: [h, w, c], [k, k, c] -> [h, w, c]"""
+    kernel, width = len(weight), x.shape[1]
+    half = kernel // 2
+    padded = np.pad(x, ((half, half), (half, half), (0, 0)))
+    out = np.empty_like(x)
+    product = np.empty_like(x[0])
+    for row in range(len(x)):  # a row at a time stays in the cache
+        sums = out[row]
+        sums[:] = bias
+        for down in range(kernel):
+            for right in range(kernel):
+                sums += np.multiply(padded[row + down, right : right + width], weight[down, right], out=product)
     return out
 
 
-def _chunks(rows: int, floats_per_row: int) -> Iterator[tuple[int, int]]:
-    step = max(1, CHUNK_FLOATS // floats_per_row)
-    return ((top, min(top + step, rows)) for top in range(0, rows, step))
+def _convolve2x2(x: Floats, weight: Floats) -> Floats:
+    """A 2x2 convolution without padding: [h, w, c], [4c, out] -> [h - 1, w - 1, out]"""
+    windows = sliding_window_view(x, (2, 2), (0, 1)).transpose(0, 1, 3, 4, 2)
+    height, width = windows.shape[:2]
+    out = np.empty((height, width, weight.shape[1]), dtype=np.float32)
+    rows = max(1, CHUNK_FLOATS // (width * len(weight)))
+    for top in range(0, height, rows):
+        part = windows[top : top + rows].reshape(-1, len(weight))
+        np.matmul(part, weight, out=out[top : top + rows].reshape(-1, weight.shape[1]))
+    return out
 
 
 def _depth_to_space(x: Floats, factor: int) -> Floats:

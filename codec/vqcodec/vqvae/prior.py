@@ -266,7 +266,7 @@ class SoftPrior(nn.Module):
         most = CHANNEL_GAIN_MAX / OCTAVE
         gains = round_ste(self.channel_gain, SCALE_LOG2).clamp(-most, most)
         with torch.autocast(features.device.type, enabled=False):
-            return (features.float() / 2) @ gains + log2_step[:, None]
+            return (features.to(gains.dtype) / 2) @ gains + log2_step[:, None]
 
     def predict(
         self, group: int, state: Tensor, features: Tensor, log2_steps: Tensor, *, hold_gains: bool = False

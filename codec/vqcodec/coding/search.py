@@ -35,7 +35,8 @@ from vqcodec.vqvae.prior import Prediction
 from vqcodec.vqvae.rate import laplace_bits
 
 PROXIMAL_SHARE = 0.5  # of the way to what was decoded, each round
-SLOPE_SHARE = 0.55  # of a channel's usual rounding error, against the slope
+SLOPE_SHARE = 0.55  # of a channel's usual rounding error, against the slope where that is as steep as usual
+STEEPEST = 2.0  # times as steep as usual: steeper slopes count as this, or few positions would hold back the others
 LAST = 0.3  # of these shares in the last round
 QUIET = 0.3  # the last share of the rounds, without noise
 HALO = 2  # positions around a tile that its picture is made with
@@ -68,11 +69,13 @@ class Probed(NamedTuple):
     Attributes:
         cost: Bits, of the file and of the distortion, [B].
         decoded: What it decodes to, [B, h, w, C].
-        slope: Of the cost by that, or None.
+        steps: The local step of each value, [B, h, w, C].
+        slope: Of the cost by what is decoded, or None.
     """
 
     cost: Tensor
     decoded: Tensor
+    steps: Tensor
     slope: Tensor | None
 
 
@@ -121,28 +124,30 @@ class Descent:
         falling = True  # every round so far was better than all before it
         lowest = torch.full_like(self.log2_step, torch.inf)
         generator = torch.Generator("cpu").manual_seed(0)
-        steps = torch.exp2(self.network.prior.log2_steps(self.log2_step, self.features))[:, None, None]
+        groups = len(self.network.config.groups)
         for number in range(rounds + 1):
             left = 1 - number / max(rounds, 1)
             spread = noise * max(0.0, (left - QUIET) / (1 - QUIET))
             tried = here
             if spread:
-                drawn = torch.randn(here.shape, generator=generator, dtype=torch.float32, device="cpu")
-                tried = here + spread * steps[..., : here.shape[3]] * drawn.to(here)
+                drawn = torch.randn(here.shape, generator=generator, dtype=torch.float32, device="cpu").to(here)
+                tried = here + spread * drawn * self._steps(here.new_zeros(1, 1, 1, groups))[..., : here.shape[3]]
             if number == rounds and (not compare or (falling and rounds > 1)):
                 progress()
                 return tried
-            cost, decoded, slope = self.probe(tried, slope=number < rounds)
+            cost, decoded, local, slope = self.probe(tried, slope=number < rounds)
             falling = falling and bool((cost < lowest).all())
             better = (cost < lowest)[:, None, None, None]
             lowest = torch.minimum(lowest, cost)
             best = torch.where(better, tried, best)
             if slope is not None:
                 pace = LAST + (1 - LAST) * left
-                missed = decoded - here
-                # the terms of the distortion differ in curvature, and from channel to channel: the length of the move is given instead
-                length = _usual(missed) / (_usual(slope) + 1e-20)
-                here = here + pace * (PROXIMAL_SHARE * missed - SLOPE_SHARE * length * slope)
+                # both in local steps; the terms of the distortion differ in curvature, and from channel to channel, so that the
+                # length of the move is given instead
+                missed, slope = (decoded - here) / local, slope * local
+                usual = _usual(slope) + 1e-20
+                uphill = (slope / usual).clamp(-STEEPEST, STEEPEST) * _usual(missed)
+                here = here + pace * local * (PROXIMAL_SHARE * missed - SLOPE_SHARE * uphill)
             progress()
         return best
 
@@ -156,7 +161,13 @@ class Descent:
             decoded = coded.decoded[..., : latent.shape[3]]
             cost = self.distortion(decoded) + coded.bits
         found = torch.autograd.grad(cost.sum(), latent)[0] if slope else None
-        return Probed(cost.detach(), decoded.detach(), found)
+        return Probed(cost.detach(), decoded.detach(), self._steps(coded.place_gains.detach())[..., : latent.shape[3]], found)
+
+    def _steps(self, place_gains: Tensor) -> Tensor:
+        """The local step of each value. [B, h, w, groups] -> [B, h, w, C]"""
+        gains = torch.exp2(place_gains).split(1, 3)
+        whole = torch.exp2(self.network.prior.log2_steps(self.log2_step, self.features))[:, None, None]
+        return torch.cat([s * g for s, g in zip(whole.split(self.network.config.groups, 3), gains, strict=True)], 3)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.log2_step.device.type, torch.bfloat16, enabled=self.bfloat16)
@@ -225,8 +236,7 @@ class Search:
     def __init__(self, weights: Weights, device: str) -> None:
         with building_modules():
             network = restore(weights.tensors, weights.config).eval().requires_grad_(False)
-            for transform in (network.analysis, network.synthesis):
-                transform.in_pixels()
+            network.settle()
             self.network: Network = network.to(device)
         self.device = torch.device(device)
         mkldnn = torch.backends.mkldnn.is_available()

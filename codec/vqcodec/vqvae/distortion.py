@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -141,7 +141,27 @@ class Distortion(nn.Module):
         return worth[0], worth[1]
 
 
+class _Linear(torch.autograd.Function):
+    """sRGB in [-0.5, 0.5] to linear RGB in [0, 1], clipped."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x + 0.5
+        inside = (x >= 0) & (x <= 1)
+        x.clamp_(0, 1)
+        dark = x <= 0.04045
+        shifted = x.add(0.055).mul_(1 / 1.055)
+        light = torch.where(dark, x * (1 / 12.92), shifted**2.4)
+        if ctx.needs_input_grad[0]:
+            slope = (2.4 / 1.055) * light / shifted
+            ctx.save_for_backward(slope.masked_fill_(dark, 1 / 12.92).mul_(inside))
+        return light
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * ctx.saved_tensors[0]
+
+
 def _light(x: Tensor) -> Tensor:
-    """sRGB to linear RGB, clipped, in planes. [B, H, W, 3] in [-0.5, 0.5] -> [B, 3, H, W] in [0, 1]"""
-    x = (x.permute(0, 3, 1, 2) + 0.5).clamp(0, 1)
-    return torch.where(x <= 0.04045, x / 12.92, ((x.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
+    """sRGB to linear RGB, in planes. [B, H, W, 3] in [-0.5, 0.5] -> [B, 3, H, W] in [0, 1]"""
+    return _Linear.apply(x.permute(0, 3, 1, 2).contiguous())

@@ -32,17 +32,22 @@ class Coded:
     Attributes:
         decoded: Latent [B, h, w, C] in the unit of pixels.
         group_bits: Of each group, [B, groups].
-        gains: Mean place gain of each group in octaves, [B, groups].
+        place_gains: Of each group in octaves, [B, h, w, groups].
     """
 
     decoded: Tensor
     group_bits: Tensor
-    gains: Tensor
+    place_gains: Tensor
 
     @property
     def bits(self) -> Tensor:
         """All bits of each picture, [B]."""
         return self.group_bits.sum(1)
+
+    @property
+    def gains(self) -> Tensor:
+        """Mean place gain of each group in octaves, [B, groups]."""
+        return self.place_gains.mean((1, 2))
 
 
 def rounding(residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,6 +129,12 @@ class Network(nn.Module):
         """What every part sees of the files; see `step_features`. [B], [B] -> [B, 16]"""
         return step_features(log2_step, tune)
 
+    def settle(self) -> None:
+        """For a network that learns no more, and computes less: no DCT before the kernels, weights that lie on their grids."""
+        self.analysis.in_pixels()
+        self.synthesis.in_pixels()
+        self.prior.settle()
+
     def set_sigma(self, sigma: Tensor) -> None:
         """Set the spread of each channel, rounded to the 1/32 octave of the integer prior."""
         # few or flat pictures leave channels empty
@@ -155,15 +166,14 @@ class Network(nn.Module):
             state, back = passes.first(state, shape) if group == 0 else passes.later(state, shape)
             decoded.append(torch.cat(passes.values, 1).index_select(1, back))
             bits.append(torch.stack(passes.bits).sum(0))
-            gains.append(torch.cat(passes.gains, 1).mean((1, 2)))
+            gains.append(torch.cat(passes.gains, 1).index_select(1, back))
             if group < count - 1:
                 context = torch.cat(passes.contexts, 1).index_select(1, back)
                 state = prior.refine_full[group](context, state, shape)
+        missing = len(self.config.groups) - count
         whole = F.pad(torch.cat(decoded, 2), (0, self.config.channels - prior.block(count - 1).stop))
-        missing = (0, len(self.config.groups) - count)
-        return Coded(
-            whole.unflatten(1, shape), F.pad(torch.stack(bits, 1), missing), F.pad(torch.stack(gains, 1), missing)
-        )
+        place_gains = F.pad(torch.cat(gains, 2), (0, missing))
+        return Coded(whole.unflatten(1, shape), F.pad(torch.stack(bits, 1), (0, missing)), place_gains.unflatten(1, shape))
 
     def forward(
         self, x: Tensor, log2_step: Tensor, tune: Tensor, quantise: Quantise, *, noise: bool, groups: int | None = None

@@ -33,9 +33,19 @@ ACT_MAX = 127 / 2**ACT_LOG2
 SHIFT_MAX = 14
 
 
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, log2: int) -> Tensor:
+        return x.mul(2.0**log2).add_(0.5).floor_().mul_(2.0**-log2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
 def round_ste(x: Tensor, log2: int = 0) -> Tensor:
     """Round half up to a multiple of 2^-log2; the gradient passes straight through."""
-    return x + (torch.floor(x.detach() * 2.0**log2 + 0.5) * 2.0**-log2 - x.detach())
+    return _Round.apply(x, log2)
 
 
 class _Activation(torch.autograd.Function):
@@ -81,12 +91,22 @@ class _OnGrid:
     bias: nn.Parameter
     scale: Tensor
     inputs_axis: int  # of the weight
+    settled = False
 
     def grid(self) -> tuple[Tensor, Tensor]:
         """Weight and bias on the grid."""
+        if self.settled:
+            return self.weight, self.bias
         scale = self.scale if self.inputs_axis == 0 else self.scale[:, None]
         unit = self.scale * 2**ACT_LOG2
         return _GridWeight.apply(self.weight, scale), round_ste(self.bias * unit) / unit
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put weight and bias on the grid for good: for a network that learns no more."""
+        for own, found in zip((self.weight, self.bias), self.grid(), strict=True):
+            own.copy_(found)
+        self.settled = True
 
     @torch.no_grad()
     def regrid(self) -> None:
@@ -257,6 +277,12 @@ class SoftPrior(nn.Module):
             if isinstance(module, _OnGrid):
                 module.regrid()
 
+    def settle(self) -> None:
+        """Put every layer on its grid for good: for a network that learns no more."""
+        for module in self.modules():
+            if isinstance(module, _OnGrid):
+                module.settle()
+
     def begin(self, features: Tensor) -> Tensor:
         """The state of every position before anything is known. [B, 16] -> [B, 1, state]"""
         return activation(self.start(features))[:, None]
@@ -283,11 +309,11 @@ class SoftPrior(nn.Module):
         mean, log2_scale, gain = self.heads[group](state, features)
         if hold_gains:
             gain = gain.detach()
-        log2_local = log2_steps[:, None] + gain
-        ratio = torch.log2(self.sigma[self.block(group)]) - log2_local
+        ratio = torch.log2(self.sigma[self.block(group)]) - log2_steps
         low, high = LOG2_SCALE_MIN / OCTAVE, LOG2_SCALE_MAX / OCTAVE
-        centre = mean * torch.exp2(ratio)
-        return Prediction(centre, (log2_scale + ratio).clamp(low, high), torch.exp2(log2_local), gain)
+        log2_scale = (log2_scale + ratio[:, None] - gain).clamp(low, high)
+        centre = mean * torch.exp2(ratio)[:, None] * torch.exp2(-gain)
+        return Prediction(centre, log2_scale, torch.exp2(log2_steps)[:, None] * torch.exp2(gain), gain)
 
     def context(self, group: int, latent: Tensor) -> Tensor:
         """Decoded latent of a group to what the trunk sees of it. [B, n, channels] -> same"""

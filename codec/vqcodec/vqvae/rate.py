@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 # a faint wide tail: outliers cost bits, not gradients (escapes, in the file)
 WIDE_SCALE, WIDE_WEIGHT = 2.0**3.5, 2.0**-12
-_WIDE_INSIDE = math.log(WIDE_WEIGHT) + math.log1p(-math.exp(-0.5 / WIDE_SCALE))
-_WIDE_OUTSIDE = math.log(WIDE_WEIGHT) - math.log(2) + math.log(-math.expm1(-1 / WIDE_SCALE))
+_WIDE_PEAK = WIDE_WEIGHT * -math.expm1(-0.5 / WIDE_SCALE)  # of the cell around zero
+_WIDE_LOG = math.log(WIDE_WEIGHT / 2 * -math.expm1(-1 / WIDE_SCALE))  # where the cell begins at zero
 
 
-def _laplace_cell(distance: Tensor, scale: Tensor) -> Tensor:
-    """log of the Laplace mass of the unit cell centred at `distance` >= 0, for a scale b >= 2^-6."""
-    inverse = 1 / scale
-    inside = torch.log1p(-torch.exp(-0.5 * inverse) * torch.cosh(distance.clamp(max=0.5) * inverse))
-    beyond = (distance - 0.5).clamp(min=0)
-    outside = -math.log(2) - beyond * inverse + torch.log(-torch.expm1(-inverse))
-    return torch.where(distance < 0.5, inside, outside)
+class _LaplaceBits(torch.autograd.Function):
+    """With d = |residual| and inverse scale i, a cell beyond d = 1/2 has the mass (e^(-(d - 1/2) i) - e^(-(d + 1/2) i)) / 2, and the
+    others 1 - (e^((d - 1/2) i) + e^(-(d + 1/2) i)) / 2. Both have the same derivatives."""
 
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, log2_scale: Tensor) -> Tensor:
+        inverse = torch.exp2(-log2_scale)
+        distance = residual.abs()
+        inner, outer = distance - 0.5, distance + 0.5
+        inside = inner < 0
+        near = (inner.abs() * inverse).neg_().exp_()
+        far = (outer * inverse).neg_().exp_()
+        narrow = torch.where(inside, 1 - 0.5 * (near + far), 0.5 * (near - far))
+        wide_log = inner.mul(-1 / WIDE_SCALE).add_(_WIDE_LOG)
+        wide = wide_log.exp().masked_fill_(inside, _WIDE_PEAK)
+        mass = narrow.add_(wide)
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            unit = (1 / math.log(2) / mass.clamp(min=1e-37)).mul_(0.5)
+            along = (near - far).mul_(inverse).add_(wide.masked_fill_(inside, 0), alpha=2 / WIDE_SCALE).mul_(unit)
+            # by log2 of the scale: minus ln 2 times the inverse, times the derivative by it
+            across = outer.mul_(far).sub_(inner.mul_(near)).mul_(inverse).mul_(unit).mul_(math.log(2))
+            ctx.save_for_backward(along.mul_(residual.sign()), across)
+        return torch.maximum(mass.log_(), wide_log).mul_(-1 / math.log(2))  # far out the mass is below the smallest float
 
-def _wide_cell(distance: Tensor) -> Tensor:
-    """log of the tail's mass; flat around zero, where it does not matter beside the narrow one's."""
-    return torch.where(distance < 0.5, _WIDE_INSIDE, _WIDE_OUTSIDE - (distance - 0.5) / WIDE_SCALE)
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        along, across = ctx.saved_tensors
+        return gradients[0] * along, gradients[0] * across
 
 
 def laplace_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
@@ -32,10 +49,9 @@ def laplace_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
 
     Args:
         residual: In steps.
-        log2_scale: log2 of Laplace's b in steps, of the same shape, at least -6.
+        log2_scale: log2 of Laplace's b in steps, of the same shape, in -6..9.
 
     Returns:
         Bits >= 0, of the same shape.
     """
-    distance = residual.abs()
-    return torch.logaddexp(_laplace_cell(distance, torch.exp2(log2_scale)), _wide_cell(distance)) / -math.log(2)
+    return _LaplaceBits.apply(residual, log2_scale)

@@ -6,7 +6,7 @@ A multi-scale SSIM in a perceptual colour space, with two more maps for edges th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,69 @@ class Reference(NamedTuple):
     edges: Tensor
 
 
+class _CubeRoot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        root = x.clamp(min=1e-6) ** (1 / 3)
+        ctx.save_for_backward(root)
+        return root
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (root,) = ctx.saved_tensors
+        return gradients[0] / (root * root).mul_(3)
+
+
+class _Maps(torch.autograd.Function):
+    """The three maps of a scale, pooled. Its own backward: this is most of the term's work.
+
+    y, mean, square, product: [B, 3, h, w]; weights: [mean or 4-norm, map, colour]. -> [B]
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: Tensor, mean: Tensor, square: Tensor, product: Tensor, original: Reference, weights: Tensor
+    ) -> Tensor:
+        level = 1 - (original.mean - mean).square_()
+        shared = torch.addcmul(product, original.mean, mean, value=-1).mul_(2).add_(C2)
+        spread = torch.addcmul(original.spread + square, mean, mean, value=-1)
+        likeness = (level * shared).div_(spread)
+        edge = (y - mean).abs_().add_(1).div_(original.edges).sub_(1)
+        total, gradients = y.new_zeros(len(y)), []
+        for number, values in enumerate(((1 - likeness).clamp_(min=0), edge.clamp(min=0), edge.neg().clamp_(min=0))):
+            cube = values * values * values
+            power = (cube * values).mean((2, 3)).clamp_(min=1e-20)
+            total = total + (values.mean((2, 3)) * weights[0, number] + power**0.25 * weights[1, number]).sum(1)
+            if ctx.needs_input_grad[0]:
+                share, pixels = (weights[1, number] * power**-0.75)[..., None, None], y[0, 0].numel()
+                slope = cube.mul_(share).add_(weights[0, number, :, None, None]).mul_(1 / pixels)
+                gradients.append(slope.mul_(values > 0))
+        if gradients:
+            lost, more, less = gradients
+            ctx.save_for_backward(*_map_slopes(lost, more.sub_(less), y, mean, original, level, shared, spread, likeness))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scale = gradients[0][:, None, None, None]
+        return *(slope * scale for slope in ctx.saved_tensors), None, None
+
+
+def _map_slopes(
+    lost: Tensor, edges: Tensor, y: Tensor, mean: Tensor, original: Reference, level: Tensor, shared: Tensor,
+    spread: Tensor, likeness: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Slopes of a sum by y, mean, square and product, from those by 1 - likeness and by the edges' ratio."""
+    by_y = edges.div_(original.edges).mul_((y - mean).sign_())
+    lost = lost.div_(spread).neg_()  # now by the numerator
+    by_square = (lost * likeness).neg_()
+    by_product = (2 * lost).mul_(level)
+    # likeness has the mean in its level, in its shared part and in its spread
+    by_mean = (original.mean - mean).mul_(2).mul_(shared).mul_(lost)
+    by_mean.addcmul_(by_product, original.mean, value=-1).addcmul_(by_square, mean, value=-2).sub_(by_y)
+    return by_y, by_mean, by_square, by_product
+
+
 class Structural(nn.Module):
     """The term for pictures of one size. Larger is worse; `score` makes SSIMULACRA2's own number of it.
 
@@ -44,6 +107,8 @@ class Structural(nn.Module):
 
     weights: Tensor
     absorbance: Tensor
+    opponent: Tensor
+    offset: Tensor
 
     def __init__(self, height: int, width: int, weights: Tensor, absorbance: Tensor) -> None:
         super().__init__()
@@ -51,6 +116,11 @@ class Structural(nn.Module):
         order = weights.reshape(3, SCALES, 2, 3).permute(1, 2, 3, 0).contiguous()
         self.register_buffer("weights", order, persistent=False)
         self.register_buffer("absorbance", absorbance, persistent=False)
+        # X = 14 (L - M) / 2, Y = (L + M) / 2, B = S - Y, each moved into the positive; L, M and S without the bias's root
+        opponent = torch.tensor([[7, -7, 0], [0.5, 0.5, 0], [-0.5, -0.5, 1]], dtype=torch.float32)
+        offset = torch.tensor([[0.42], [0.01 - ABSORBANCE_BIAS ** (1 / 3)], [0.55]], dtype=torch.float32)
+        self.register_buffer("opponent", opponent, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
         self.blurs = nn.ModuleList()
         for _ in range(SCALES):
             if min(height, width) < SIDE_MIN:
@@ -75,21 +145,13 @@ class Structural(nn.Module):
             light = _half(light) if scale else light
             y = self._xyb(light)
             mean, square, product = blur(torch.cat([y, y * y, original.xyb * y])).chunk(3)
-            numerator = (1 - (original.mean - mean) ** 2) * (2 * (product - original.mean * mean) + C2)
-            likeness = numerator / (original.spread + (square - mean**2))
-            edge = (1 + (y - mean).abs()) / original.edges - 1
-            maps = torch.stack([(1 - likeness).clamp(min=0), edge.clamp(min=0), (-edge).clamp(min=0)], 1)
-            power = maps.square().square().mean((3, 4)).clamp(min=1e-20)
-            total = total + (maps.mean((3, 4)) * self.weights[scale, 0]).sum((1, 2))
-            total = total + (power.sqrt().sqrt() * self.weights[scale, 1]).sum((1, 2))
+            total = total + _Maps.apply(y, mean, square, product, original, self.weights[scale])
         return TOTAL * total
 
     def _xyb(self, light: Tensor) -> Tensor:
         """Linear RGB to XYB, made positive. [B, 3, h, w] -> same"""
-        lms = (self.absorbance @ light.flatten(2)).view_as(light) + ABSORBANCE_BIAS
-        l, m, s = (lms.clamp(min=1e-6) ** (1 / 3) - ABSORBANCE_BIAS ** (1 / 3)).unbind(1)
-        y = 0.5 * (l + m)
-        return torch.stack([7 * (l - m) + 0.42, y + 0.01, s - y + 0.55], 1)
+        roots = _CubeRoot.apply((self.absorbance @ light.flatten(2)) + ABSORBANCE_BIAS)
+        return (self.opponent @ roots + self.offset).view_as(light)
 
 
 def _half(light: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,41 @@ class Reference(NamedTuple):
 
     contrast: Tensor
     sensitivity: Tensor
+
+
+class _Seen(torch.autograd.Function):
+    """Mean square of the differences as they are seen beside the contrast that both pictures have. Its own backward: this is most
+    of the term's work.
+
+    contrast, mutual (blurred), original: [B, 3, h, w]; constants: see `Visible`. -> [B, 3]
+    """
+
+    @staticmethod
+    def forward(ctx: Any, contrast: Tensor, mutual: Tensor, original: Tensor, constants: tuple[Tensor, ...]) -> Tensor:
+        mask_p, mask_q, mask_c, cross, top = constants
+        base = (mutual * mask_c).clamp_(min=1e-6)
+        power = base**mask_q
+        mask = (cross.t() @ power.flatten(2)).view_as(power).add_(1)
+        signed = contrast - original
+        difference = signed.abs().add_(1e-5)
+        raw = (difference**mask_p).div_(mask)
+        over = raw + top
+        seen = (top * raw).div_(over)
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
+            by_raw = (2 / seen[0, 0].numel()) * seen * (top / over).square_()
+            by_contrast = (by_raw * raw).mul_(mask_p).div_(difference).mul_(signed.sign_())
+            by_mask = by_raw.mul_(raw).div_(mask).neg_()
+            chain = power.mul_(mask_q * mask_c).div_(base).mul_(base > 1e-6)
+            ctx.save_for_backward(by_contrast, by_mask, chain, cross)
+        return seen.square_().mean((2, 3))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        scale = gradients[0][..., None, None]
+        by_contrast, by_mask, chain, cross = ctx.saved_tensors
+        # one colour masks all of them
+        by_mutual = (cross @ (by_mask * scale).flatten(2)).view_as(chain).mul_(chain)
+        return by_contrast * scale, by_mutual, None, None
 
 
 class Visible(nn.Module):
@@ -99,21 +134,17 @@ class Visible(nn.Module):
         pooled = []
         for band, (original, (contrast, _)) in enumerate(zip(references, self._contrasts(light), strict=True)):
             contrast = contrast * original.sensitivity
-            difference = (contrast - original.contrast).abs()
             if band < self.levels:
-                difference = self._masked(difference, torch.minimum(contrast.abs(), original.contrast.abs()), band)
-            pooled.append((difference.square().mean((2, 3)) + 1e-12).sqrt())
+                mutual = torch.minimum(contrast.abs(), original.contrast.abs())
+                constants = self.mask_p, self.mask_q, self.mask_c, self.cross, self.top
+                energy = _Seen.apply(contrast, self.blur[band](mutual), original.contrast, constants)
+            else:
+                energy = (contrast - original.contrast).square().mean((2, 3))
+            pooled.append((energy + 1e-12).sqrt())
         total = (torch.stack(pooled, 2) ** 4).sum(2) ** 0.25  # over bands, then colours
         total = self.still * (total**4).sum(1) ** 0.25
         slope = self.jod_a * FAINT ** (self.jod_exp - 1)
         return torch.where(total <= FAINT, slope * total, self.jod_a * total.clamp(min=FAINT) ** self.jod_exp)
-
-    def _masked(self, difference: Tensor, mutual: Tensor, band: int) -> Tensor:
-        """The difference as it is seen beside the contrast that both pictures have."""
-        mask = (self.blur[band](mutual) * self.mask_c).clamp(min=1e-6) ** self.mask_q
-        mask = (self.cross.t() @ mask.flatten(2)).view_as(mask)
-        seen = (difference + 1e-5) ** self.mask_p / (1 + mask)
-        return self.top * seen / (self.top + seen)
 
     def _contrasts(self, light: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Weber contrast of every band [B, 3, h, w] and its background [B, 1, h, w]; last, the mean's."""

@@ -191,7 +191,9 @@ class Original:
         return self.compare(self.references, picture.clamp(-0.5, 0.5), self.log2_step, self.tune)
 
 
-def searched(network: Network, x: Tensor, log2_step: Tensor, tune: int, *, rounds: int, groups: int | None = None) -> Tensor:
+def searched(
+    network: Network, x: Tensor, log2_step: Tensor, tune: int, *, rounds: int, groups: int | None = None
+) -> Tensor:
     """Latents [B, h, w, C] of crops [B, H, W, 3] after some rounds of search. groups: see `Network.code`."""
     with torch.no_grad():
         features = network.features(log2_step, torch.full_like(log2_step, tune))

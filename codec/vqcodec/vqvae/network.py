@@ -74,9 +74,7 @@ def straight_through(quantise: Quantise, *, noise: bool) -> Coder:
 
 
 @lru_cache(maxsize=32)
-def hierarchy(
-    height: int, width: int, device: torch.device
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+def hierarchy(height: int, width: int, device: torch.device) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
     """The five passes of the first group; see `vqbitstream.latent.hierarchy`.
 
     Returns:
@@ -210,9 +208,7 @@ class _Passes:
         """One pass. state: at its positions, [B, n, state]; at: [n]"""
         walk, prior = self.walk, self.walk.prior
         block = prior.block(self.group)
-        said = prior.predict(
-            self.group, state, walk.features, walk.log2_steps[:, block], hold_gains=walk.hold_gains
-        )
+        said = prior.predict(self.group, state, walk.features, walk.log2_steps[:, block], hold_gains=walk.hold_gains)
         residual = self.rows.index_select(1, at) / said.step - said.centre
         coded, bits = walk.coder(residual, said, walk.log2_step)
         value = (said.centre + coded) * said.step

@@ -77,7 +77,7 @@ class _OnGrid:
     """What layers share whose weights and bias lie on an integer grid. Its scale, a power of two per output, follows the weights
     at each `regrid`."""
 
-    weight: Tensor
+    weight: Any
     bias: Any
     scale: Tensor
     inputs_axis: int  # of the weight

@@ -87,9 +87,9 @@ class Structural(nn.Module):
     def _xyb(self, light: Tensor) -> Tensor:
         """Linear RGB to XYB, made positive. [B, 3, h, w] -> same"""
         lms = (self.absorbance @ light.flatten(2)).view_as(light) + ABSORBANCE_BIAS
-        l, m, s = (lms.clamp(min=1e-6) ** (1 / 3) - ABSORBANCE_BIAS ** (1 / 3)).unbind(1)
-        y = 0.5 * (l + m)
-        return torch.stack([7 * (l - m) + 0.42, y + 0.01, s - y + 0.55], 1)
+        long, middle, short = (lms.clamp(min=1e-6) ** (1 / 3) - ABSORBANCE_BIAS ** (1 / 3)).unbind(1)
+        y = 0.5 * (long + middle)
+        return torch.stack([7 * (long - middle) + 0.42, y + 0.01, short - y + 0.55], 1)
 
 
 def _half(light: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from vqcodec.cli.console import Finite, guard
 )
 @click.option("--resume", type=click.Path(path_type=Path), help="A checkpoint to continue.")
 @click.option(
-    "--phase", "phases", multiple=True, type=click.Choice(["prior", "joint", "vector"]), help="Only these phases."
+    "--phase", "phases", multiple=True, type=click.Choice(["noise", "vector"]), help="Only these phases."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--batch", type=click.IntRange(1), help="Crops per step, on each rank.  [default: 8 of 192 pixels]")

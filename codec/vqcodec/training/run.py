@@ -16,14 +16,13 @@ from vqcodec.training import checkpoints
 from vqcodec.training import distributed as ranks
 from vqcodec.training import vae as gaussian
 from vqcodec.training.data import DataError, load_pictures, usual_crop
-from vqcodec.training.loop import FINE_TUNE_SHARE, PHASE_SHARE, Trainer, make_plan
+from vqcodec.training.loop import PHASE_SHARE, Trainer, make_plan
 from vqcodec.training.tables import export
 from vqcodec.training.validate import format_rows, validate
 from vqcodec.vqvae.integers import restore
 from vqcodec.vqvae.vae import LatentVAE
 
 STOPPED = (KeyboardInterrupt, SystemExit)  # Ctrl-C, and signals that end the program
-RESUMED_PHASES = ("joint", "vector")
 CROPS_PER_MINUTE = 20  # of training: how many crops the frequency tables are counted over
 
 
@@ -177,10 +176,7 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
     if checkpoint.exists() and not options.resume:
         raise ValueError(f"{checkpoint} exists already; --resume it, or choose another --out")
     config = ModelConfig.from_dict(stored[1]["config"]) if stored else start.config if start else ModelConfig()
-    if stored:
-        plan = make_plan(options.minutes or 0, options.phases or RESUMED_PHASES)
-    else:
-        plan = make_plan(options.minutes or 0, options.phases, FINE_TUNE_SHARE if start else PHASE_SHARE)
+    plan = make_plan(options.minutes or 0, options.phases or PHASE_SHARE)
     crop_px = options.crop or usual_crop(pictures)
     trainer = Trainer(
         pictures,
@@ -215,7 +211,7 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
     tensors = export(trainer.average, pictures, crops=crops, augment=trainer.augment)
     say(f"{weights}: model {write_weights(weights, tensors, config.to_dict()).hex()}")
     if held_out:
-        say(format_rows(validate(trainer.average, held_out, vector=True)))
+        say(format_rows(validate(trainer.average, held_out)))
     return weights
 
 

@@ -123,14 +123,17 @@ def encoder_outputs(
 
 
 def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, augment: bool = True) -> Arrays:
-    """Every tensor of a weights file (see `vqcodec.models.weights_file`). crops, augment: see `calibrate`."""
+    """Every tensor of a weights file (see `vqcodec.models.weights_file`).
+
+    crops, augment: see `calibrate`. At most 128 crops give the step codes.
+    """
     network = network.eval()
     network.quantise.refresh()
     prior = export_prior(network)
     codebooks, counts = calibrate(network, Prior(prior, network.config.groups), pictures, crops=crops, augment=augment)
     out: Arrays = {f"prior.{k}": v for k, v in prior.items()}
     out |= {"quantizer.codebooks": codebooks, "quantizer.counts": counts}
-    out["encoder.step_codes"] = step_codes(network, pictures, augment=augment)
+    out["encoder.step_codes"] = step_codes(network, pictures, crops=min(crops, 128), augment=augment)
     for name in ("analysis", "side_analysis", "synthesis"):
         for key, value in getattr(network, name).state_dict().items():
             out[f"{name}.{key}"] = value.detach().cpu().contiguous().numpy().astype(np.float16)

@@ -159,7 +159,7 @@ def cold(_: Summary) -> str:
             rows.append([operation + ending, *(_cost(record[kind].get(f"{name}/{operation}")) for name in names)])
     sizes = [f"{record['installations'][name]['site_packages_bytes'] / 1e6:.0f} MB" for name in names]
     return (
-        f"{record['date'][:10]}, {record['machine']['processor']}, {record['threads'] or 'all'} threads, "
+        f"{record['date'][:10]}, {record['machine']['processor']}, {record['threads'] or 'every'} thread{'s' * ((record['threads'] or 1) > 1)}, "
         f"medians of {record['repeat']} runs, "
         f"others used {record['others_percent']} % of a core meanwhile:\n\n"
         + _table(("command", *names), [*rows, ["site-packages", *sizes]])

@@ -60,7 +60,7 @@ class _Measured:
 
 @torch.no_grad()
 def quality_scale(
-    network: Network, pictures: Sequence[Tensor], *, crops: int = 16, seed: int = 1, augment: bool = True
+    network: Network, pictures: Sequence[Tensor], *, crops: int = 24, seed: int = 1, augment: bool = True
 ) -> QualityScale:
     """Measure the scale.
 

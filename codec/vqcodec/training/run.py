@@ -20,10 +20,11 @@ from vqcodec.training.loop import PHASE_SHARE, Trainer, make_plan
 from vqcodec.training.tables import export
 from vqcodec.training.validate import format_rows, validate
 from vqcodec.vqvae.integers import restore
+from vqcodec.vqvae.network import Network
 from vqcodec.vqvae.vae import LatentVAE
 
 STOPPED = (KeyboardInterrupt, SystemExit)  # Ctrl-C, and signals that end the program
-CROPS_PER_MINUTE = 20  # of training: how many crops the frequency tables are counted over
+CROPS_PER_MINUTE, MAX_CROPS = 20, 240  # of training: how many crops the frequency tables are counted over
 
 
 @dataclass(frozen=True)
@@ -161,14 +162,26 @@ def _train_gaussian(data: list[Path], options: RunOptions, say: Callable[[str], 
     return weights
 
 
+def _starting_network(start: str) -> Network:
+    """The network of a model, by name or weights file, or the averaged one of a checkpoint. Raises ModelError."""
+    try:
+        tensors, metadata = checkpoints.load(start)
+    except checkpoints.CheckpointError:
+        given = store.load(start)
+        return restore(given.tensors, given.config)
+    network = Network(ModelConfig.from_dict(metadata["config"]))
+    if left := checkpoints.carry_over(network, tensors, "average."):
+        raise ModelError(f"{start}: the checkpoint lacks {left[0]}")
+    return network
+
+
 def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callable[[str], None]) -> Path:
     checkpoint = options.folder / "checkpoint.safetensors"
     if ranks.restarted() and checkpoint.exists():
         options = replace(options, resume=checkpoint, minutes=None, start=None, phases=())
         say(f"restarted; going on from {checkpoint}")
     stored = checkpoints.load(options.resume) if options.resume else None
-    given = store.load(options.start) if options.start else None
-    start = restore(given.tensors, given.config) if given else None
+    start = _starting_network(options.start) if options.start else None
     pictures = load_pictures(data, options.device, say)
     held_out = load_pictures([dev], say=say) if dev else []
     say(f"{len(pictures)} pictures, {sum(p.shape[1] * p.shape[2] for p in pictures) / 1e6:.1f} megapixels")
@@ -207,7 +220,7 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
     if ranks.rank():
         return weights
     minutes = sum(p.minutes for p in trainer.plan)
-    crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), 400))
+    crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), MAX_CROPS)) if minutes else MAX_CROPS
     tensors = export(trainer.average, pictures, crops=crops, augment=trainer.augment)
     say(f"{weights}: model {write_weights(weights, tensors, config.to_dict()).hex()}")
     if held_out:

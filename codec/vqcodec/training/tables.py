@@ -133,11 +133,14 @@ def encoder_output(network: Network, x: Tensor, step_code: int, tune: int, group
 
 
 def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, augment: bool = True) -> Arrays:
-    """Every tensor of a weights file (see `vqcodec.models.weights_file`). crops, augment: see `calibrate`."""
+    """Every tensor of a weights file (see `vqcodec.models.weights_file`).
+
+    crops, augment: see `calibrate`. An eighth as many, at most 24, give the quality scale.
+    """
     network = network.eval()
     network.quantise.refresh()
     prior = export_prior(network.prior)
-    scale = quality_scale(network, pictures, augment=augment)
+    scale = quality_scale(network, pictures, crops=max(2, min(crops // 8, 24)), augment=augment)
     twin = Prior(prior, network.config.groups)
     codebooks, counts = calibrate(network, twin, pictures, scale, crops=crops, augment=augment)
     out: Arrays = {f"prior.{k}": v for k, v in prior.items()}

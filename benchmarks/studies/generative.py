@@ -107,7 +107,7 @@ def gaussian(codec: Codec, count: int, quality: float) -> None:
     for _, image in glyphs(fonts, None, 0):
         header = codec.encoder.header(*image.size, quality)
         latent = codec.transforms.analyse(np.asarray(image), header, codec.config.channels) / UNIT
-        x = torch.from_numpy(latent.astype(np.float32)).permute(2, 0, 1)[None]
+        x = torch.from_numpy(latent.astype(np.float32))[None]
         posteriors.append(torch.stack(bottleneck.encode(x)).flatten(1))
     mean, log_variance = torch.stack(posteriors, 1)
     kl = kl_to_normal(mean, log_variance).mean(0)

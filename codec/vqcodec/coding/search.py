@@ -160,8 +160,11 @@ class Descent:
             )
             decoded = coded.decoded[..., : latent.shape[3]]
             cost = self.distortion(decoded) + coded.bits
-        found = torch.autograd.grad(cost.sum(), latent)[0] if slope else None
-        return Probed(cost.detach(), decoded.detach(), self._steps(coded.place_gains.detach())[..., : latent.shape[3]], found)
+            total = cost.sum()  # in here: the caller may have switched gradients off
+        found = torch.autograd.grad(total, latent)[0] if slope else None
+        return Probed(
+            cost.detach(), decoded.detach(), self._steps(coded.place_gains.detach())[..., : latent.shape[3]], found
+        )
 
     def _steps(self, place_gains: Tensor) -> Tensor:
         """The local step of each value. [B, h, w, groups] -> [B, h, w, C]"""
@@ -202,7 +205,9 @@ class Original:
         return self.compare(self.references, picture.clamp(-0.5, 0.5), self.log2_step, self.tune)
 
 
-def searched(network: Network, x: Tensor, log2_step: Tensor, tune: int, *, rounds: int, groups: int | None = None) -> Tensor:
+def searched(
+    network: Network, x: Tensor, log2_step: Tensor, tune: int, *, rounds: int, groups: int | None = None
+) -> Tensor:
     """Latents [B, h, w, C] of crops [B, H, W, 3] after some rounds of search. groups: see `Network.code`."""
     with torch.no_grad():
         features = network.features(log2_step, torch.full_like(log2_step, tune))

@@ -108,4 +108,3 @@ class Separable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         planes = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
         return _Separable.apply(planes, self).unflatten(0, x.shape[:-2])
-

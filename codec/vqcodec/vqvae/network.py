@@ -79,9 +79,7 @@ def straight_through(quantise: Quantise, *, noise: bool) -> Coder:
 
 
 @lru_cache(maxsize=32)
-def hierarchy(
-    height: int, width: int, device: torch.device
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+def hierarchy(height: int, width: int, device: torch.device) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
     """The five passes of the first group; see `vqbitstream.latent.hierarchy`.
 
     Returns:
@@ -173,7 +171,9 @@ class Network(nn.Module):
         missing = len(self.config.groups) - count
         whole = F.pad(torch.cat(decoded, 2), (0, self.config.channels - prior.block(count - 1).stop))
         place_gains = F.pad(torch.cat(gains, 2), (0, missing))
-        return Coded(whole.unflatten(1, shape), F.pad(torch.stack(bits, 1), (0, missing)), place_gains.unflatten(1, shape))
+        return Coded(
+            whole.unflatten(1, shape), F.pad(torch.stack(bits, 1), (0, missing)), place_gains.unflatten(1, shape)
+        )
 
     def forward(
         self, x: Tensor, log2_step: Tensor, tune: Tensor, quantise: Quantise, *, noise: bool, groups: int | None = None
@@ -220,9 +220,7 @@ class _Passes:
         """One pass. state: at its positions, [B, n, state]; at: [n]"""
         walk, prior = self.walk, self.walk.prior
         block = prior.block(self.group)
-        said = prior.predict(
-            self.group, state, walk.features, walk.log2_steps[:, block], hold_gains=walk.hold_gains
-        )
+        said = prior.predict(self.group, state, walk.features, walk.log2_steps[:, block], hold_gains=walk.hold_gains)
         residual = self.rows.index_select(1, at) / said.step - said.centre
         coded, bits = walk.coder(residual, said, walk.log2_step)
         value = (said.centre + coded) * said.step

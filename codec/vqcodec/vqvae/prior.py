@@ -87,8 +87,8 @@ class _OnGrid:
     """What layers share whose weights and bias lie on an integer grid. Its scale, a power of two per output, follows the weights
     at each `regrid`."""
 
-    weight: nn.Parameter
-    bias: nn.Parameter
+    weight: Any
+    bias: Any
     scale: Tensor
     inputs_axis: int  # of the weight
     settled = False
@@ -231,7 +231,11 @@ class Head(nn.Module):
             mean, log2_scale = self.out(x).chunk(2, 2)
             gain = self.gain(x)
         most = PLACE_GAIN_MAX / OCTAVE
-        return round_ste(mean, MEAN_LOG2), round_ste(log2_scale, SCALE_LOG2), round_ste(gain, SCALE_LOG2).clamp(-most, most)
+        return (
+            round_ste(mean, MEAN_LOG2),
+            round_ste(log2_scale, SCALE_LOG2),
+            round_ste(gain, SCALE_LOG2).clamp(-most, most),
+        )
 
 
 class Prediction(NamedTuple):
@@ -267,7 +271,10 @@ class SoftPrior(nn.Module):
         self.start = IntLinear(FEATURES, config.state)
         self.near = nn.ModuleList(Near(config.groups[0], config) for _ in range(FIRST_PASSES - 1))
         self.heads = nn.ModuleList(Head(g, config) for g in config.groups)
-        halves = [nn.Identity(), *(Refine(g, config) for g in config.groups[1:])]  # the first group has passes of its own
+        halves = [
+            nn.Identity(),
+            *(Refine(g, config) for g in config.groups[1:]),
+        ]  # the first group has passes of its own
         self.refine_half = nn.ModuleList(halves)
         self.refine_full = nn.ModuleList(Refine(g, config) for g in config.groups[:-1])
 

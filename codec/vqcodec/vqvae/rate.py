@@ -36,7 +36,9 @@ class _LaplaceBits(torch.autograd.Function):
             # by log2 of the scale: minus ln 2 times the inverse, times the derivative by it
             across = outer.mul_(far).sub_(inner.mul_(near)).mul_(inverse).mul_(unit).mul_(math.log(2))
             ctx.save_for_backward(along.mul_(residual.sign()), across)
-        return torch.maximum(mass.log_(), wide_log).mul_(-1 / math.log(2))  # far out the mass is below the smallest float
+        return torch.maximum(mass.log_(), wide_log).mul_(
+            -1 / math.log(2)
+        )  # far out the mass is below the smallest float
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:

@@ -71,7 +71,9 @@ class _Maps(torch.autograd.Function):
                 gradients.append(slope.mul_(values > 0))
         if gradients:
             lost, more, less = gradients
-            ctx.save_for_backward(*_map_slopes(lost, more.sub_(less), y, mean, original, level, shared, spread, likeness))
+            ctx.save_for_backward(
+                *_map_slopes(lost, more.sub_(less), y, mean, original, level, shared, spread, likeness)
+            )
         return total
 
     @staticmethod

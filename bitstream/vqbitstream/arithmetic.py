@@ -63,6 +63,11 @@ def scaled(values: Array, columns: npt.NDArray[np.float64], rows: npt.NDArray[np
     return np.floor(out, out=out)
 
 
+def within(values: Ints, most: int) -> bool:
+    """Whether no magnitude exceeds `most`. np.abs would not do: that of the smallest int64 is negative."""
+    return -most <= int(values.min(initial=0)) and int(values.max(initial=0)) <= most
+
+
 @dataclass(frozen=True)
 class Layer:
     """y = floor((sum of products + bias) / 2^shift + 1/2), for each output.
@@ -84,11 +89,11 @@ class Layer:
         if self.weight.ndim != 2 or self.bias.shape != self.shift.shape or self.bias.shape != self.weight.shape[1:]:
             raise ValueError(f"prior layer {name}: weight, bias and shift do not belong together")
         fan_in = len(self.weight)
-        if not self.weight.size or np.abs(self.weight).max() > MAX_WEIGHT or fan_in > MAX_FAN_IN:
+        if not self.weight.size or not within(self.weight, MAX_WEIGHT) or fan_in > MAX_FAN_IN:
             raise ValueError(f"prior layer {name}: |weight| > {MAX_WEIGHT} or fan-in {fan_in} not in 1..{MAX_FAN_IN}")
         if self.shift.min() < 0 or self.shift.max() > MAX_SHIFT:
             raise ValueError(f"prior layer {name}: a shift is outside 0..{MAX_SHIFT}")
-        if np.abs(self.bias.astype(object)).max() >= EXACT_LIMIT:  # before a sum with it could overflow
+        if not within(self.bias, EXACT_LIMIT - 1):  # before a sum with it could overflow
             raise ValueError(f"prior layer {name}: |bias| reaches {EXACT_LIMIT}")
         half = (np.int64(1) << self.shift) >> 1
         reach = np.abs(self.weight).sum(0) * MAX_ACTIVATION + np.abs(self.bias) + half

@@ -91,7 +91,8 @@ def test_numbers_in_the_prose_are_the_codes() -> None:
         ],
         "Prior": [
             f"in -{most}..{most}", "no sum reaches 2^24", "slope 1/8", f"with {arithmetic.EXP2_LOG2} fractional bits",
-            f"`GAIN_EXP2` with {arithmetic.GAIN_EXP2_LOG2}", f"log2(sigma) in 1/{octave} octave", f"Latents are in 2^-{prior.LATENT_LOG2} of",
+            f"`GAIN_EXP2` with {arithmetic.GAIN_EXP2_LOG2}", f"log2(sigma) in 1/{octave} octave",
+            f"Latents are in 2^-{prior.LATENT_LOG2} of",
             f"the channel's gain, in 1/{header.STEP_LOG2_FRACTION} octave", f"means in 1/{1 << prior.MEAN_LOG2} sigma",
             f"means in 1/{vectors.ONE} of the local step", "its four nearest known positions",
         ],
@@ -140,7 +141,8 @@ def test_headers_are_refused_where_the_code_refuses_them(files: dict[str, bytes]
     sound = vqbitstream.unpack_header(data, Limits())
     values = {
         "width": (0, 1, 1024, 1025), "height": (0, 1, 1024, 1025), "layers": (0, 1),
-        "quality_centi": (0, 1, 99, 100, 10000, 10001, 65535), "step_code": (0, 4095, 4096, 40960, 40961, 65535), "tune": (0, 1, 2, 255),
+        "quality_centi": (0, 1, 99, 100, 10000, 10001, 65535), "step_code": (0, 4095, 4096, 40960, 40961, 65535),
+        "tune": (0, 1, 2, 255),
     }  # fmt: skip
     cases = [dataclasses.replace(sound, **{field: value}).pack() for field in values for value in values[field]]  # type: ignore[arg-type]
     for at, value in [(0, 0x88), (7, 0x0B), (8, 1), *((9, 1 << bit) for bit in range(8))]:
@@ -218,7 +220,7 @@ def test_alpha_reads_as_the_code_reads_it(kind: int) -> None:
 
 @pytest.mark.parametrize("config", [LOUD, ModelConfig(), ModelConfig(groups=(4,), lapped=2, shown=4)])
 def test_tables_name_every_tensor_of_the_decoder(config: ModelConfig) -> None:
-    kinds = {"int16": ("int16",), "uint32": ("uint32",), "int8": ("int8",), "int32": ("int32",), "uint8": ("uint8",), "float": FLOATS}
+    kinds = {kind: (kind,) for kind in ("int16", "uint32", "int8", "int32", "uint8")} | {"float": FLOATS}
     parts = re.findall(r"`prior\.NAME\.(\w+)` \((\w+), \[([\w, ]+)\]\)", prose("Weights"))
     sizes = dataclasses.asdict(config) | {"latent": config.channels}
     last = len(config.groups) - 1
@@ -231,7 +233,9 @@ def test_tables_name_every_tensor_of_the_decoder(config: ModelConfig) -> None:
         if remark and first not in ("NAME", "---"):
             assert ("depthwise" in remark[0]) == first.endswith(".space")
             numbers = range(4) if ".P." in first else range(last + 1) if ".G." in first else range(1)
-            skipped = {number for number, which in ((0, "first"), (last, "last")) if f"not for the {which} G" in remark[0]}
+            skipped = {
+                number for number, which in ((0, "first"), (last, "last")) if f"not for the {which} G" in remark[0]
+            }
             for number in set(numbers) - skipped:
                 inputs, outputs = shape(f"{second}, {third}", G=number)
                 for part, kind, sides in parts:
@@ -283,7 +287,9 @@ def test_bounds_of_a_model_are_those_that_the_code_enforces(said: Any) -> None:
     assert [sound([[weight]], 0, 0) for weight in (127, 128, -127, -128)] == [True, False, True, False]
     assert [sound([[1]], 0, shift) for shift in (0, 20, 21, -1)] == [True, True, False, False]
     most, gain = prior.SIGMA_LOG2_MAX, prior.CHANNEL_GAIN_MAX
-    assert not refuses(DOC.check_model, tensors | {"prior.sigma_log2": [-most, most], "prior.channel_gain": [[-gain, gain]]})
+    assert not refuses(
+        DOC.check_model, tensors | {"prior.sigma_log2": [-most, most], "prior.channel_gain": [[-gain, gain]]}
+    )
     books = np.array(tensors["quantizer.codebooks"])
     books[3, vectors.ZERO] = 0, 1
     with pytest.raises(ValueError, match="zero vector"):

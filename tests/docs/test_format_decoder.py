@@ -173,7 +173,8 @@ def test_tables_are_the_codes_and_no_entry_is_near_a_tie() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shift", "log2", "reach"), [(2, (-14, 19), prior.HEAD_MEAN_LIMIT), (6, (-11, 6), 5392384), (-8, (-8, 8), prior.LATENT_LIMIT)]
+    ("shift", "log2", "reach"),
+    [(2, (-14, 19), prior.HEAD_MEAN_LIMIT), (6, (-11, 6), 5392384), (-8, (-8, 8), prior.LATENT_LIMIT)],
 )
 def test_scaling_rounds_as_the_code_rounds(shift: int, log2: tuple[int, int], reach: int) -> None:
     """Over all that can happen to means, to decoded values and to latents; the document's sums stay below 2^63."""
@@ -306,8 +307,8 @@ def same_tile(codec: Codec, said: Any, shape: tuple[int, int], code: int, tune: 
     sources = [Noise(seed) for seed in range(layers)]
     expected = codec.tile_coder.latent_coder.decode(shape, code, tune, sources)
     of = DOC.Record(step_code=code, tune=tune)
-    found = as_array(DOC.decode_tile(said, of, *shape, [Noise(seed) for seed in range(layers)])).reshape(len(expected), -1)
-    channels = expected.shape[1]
+    found = as_array(DOC.decode_tile(said, of, *shape, [Noise(seed) for seed in range(layers)]))
+    found, channels = found.reshape(len(expected), -1), expected.shape[1]
     np.testing.assert_array_equal(found[:, :channels], expected)
     assert found.shape[1] == codec.config.channels
     assert not found[:, channels:].any()
@@ -316,7 +317,9 @@ def same_tile(codec: Codec, said: Any, shape: tuple[int, int], code: int, tune: 
 @pytest.mark.parametrize("tune", range(len(header.TUNES)))
 @pytest.mark.parametrize("code", [4096, 15001, 23456, 31999, 40960])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (2, 3), (7, 5)])
-def test_random_symbols_give_the_same_latent(shape: tuple[int, int], code: int, tune: int, loud: Codec, said: Any) -> None:
+def test_random_symbols_give_the_same_latent(
+    shape: tuple[int, int], code: int, tune: int, loud: Codec, said: Any
+) -> None:
     for layers in range(1, 5):
         same_tile(loud, said, shape, code, tune, layers)
 
@@ -366,7 +369,7 @@ def test_files_and_their_previews_decode_as_the_code_decodes_them(
         assert not found[..., channels:].any()
 
 
-def test_the_files_here_have_all_numbers_of_layers_both_tunes_and_both_kinds_of_sections(files: dict[str, bytes]) -> None:
+def test_the_files_here_are_of_every_kind(files: dict[str, bytes]) -> None:
     headers = [vqbitstream.unpack_header(data, Limits()) for data in files.values()]
     assert {h.layers for h in headers} == {1, 2, 3, 4}
     assert {h.tune for h in headers} == {0, 1}
@@ -397,7 +400,8 @@ def test_the_drawn_order_of_positions_is_the_codes() -> None:
     shape = len(lines), 8
     for column, passes in enumerate((latent.hierarchy(shape)[0], latent.checkerboard(shape))):
         cells = np.array([line[column].split() for line in lines], dtype=int).ravel()
-        assert [np.flatnonzero(cells == number).tolist() for number in range(cells.max() + 1)] == [p.tolist() for p in passes]
+        found = [np.flatnonzero(cells == number).tolist() for number in range(cells.max() + 1)]
+        assert found == [p.tolist() for p in passes]
 
 
 def test_the_drawn_neighbours_are_the_codes() -> None:

@@ -62,7 +62,7 @@ def _tensor(name: str, kind: Kind, rng: np.random.Generator) -> Any:
             values = rng.normal(0, 0.04, shape)
         case _:
             values = rng.normal(0, 0.4, shape)
-    return np.asarray(values).astype(dtype)
+    return np.ascontiguousarray(values, dtype=dtype)
 
 
 def write_loud(path: Path, config: ModelConfig = LOUD, seed: int = 0) -> Codec:

@@ -37,12 +37,18 @@ COMPAND = np.array(
 
 def power(log2: Ints, shift: int = 0) -> npt.NDArray[np.float64]:
     """2^(log2/4096 + shift) as the format defines it: a table's 16 fractional bits times a power of two."""
-    return np.ldexp(EXP2[log2 & 4095].astype(np.float64), (log2 >> 12) + (shift - EXP2_LOG2))
+    return _times_power(EXP2[log2 & 4095], (log2 >> 12) + (shift - EXP2_LOG2))
 
 
 def gain_power(gain: Ints) -> npt.NDArray[np.float64]:
     """2^(gain/32) as the format defines it: a table's 12 fractional bits times a power of two."""
-    return np.ldexp(GAIN_EXP2[gain & (OCTAVE - 1)].astype(np.float64), (gain // OCTAVE) - GAIN_EXP2_LOG2)
+    return _times_power(GAIN_EXP2[gain & (OCTAVE - 1)], (gain // OCTAVE) - GAIN_EXP2_LOG2)
+
+
+def _times_power(values: Ints, exponent: Ints) -> npt.NDArray[np.float64]:
+    return np.ldexp(
+        values.astype(np.float64), exponent.astype(np.int32)
+    )  # where C's long has 32 bits, ldexp takes no int64
 
 
 def scaled(values: Array, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64] | None = None) -> Array:

@@ -150,7 +150,12 @@ def test_headers_are_refused_where_the_code_refuses_them(files: dict[str, bytes]
         body[at] = value
         cases.append(bytes(body) + struct.pack("<I", zlib.crc32(body)))
     cases += [data[:n] for n in range(header.HEADER_BYTES + 1)] + [data[:10] + b"\1" + data[11:]]
+    first_generation = header.MAGIC + struct.pack("<BBIIHHQB", 0, 2, 33, 17, 5000, 20000, 1, 3)
+    cases.append(first_generation + struct.pack("<I", zlib.crc32(first_generation)) + bytes(100))
     verdicts = [refuses(vqbitstream.unpack_header, case, Limits()) for case in cases]
+    assert verdicts[-1]
+    assert len(first_generation) + 4 == 35
+    assert "whose header had 35 bytes, are no longer read" in prose("Versions")
     assert 9 < sum(verdicts) < len(cases) - 9
     assert [refuses(DOC.read_header, case) for case in cases] == verdicts
 

@@ -57,18 +57,20 @@ def our_version() -> str:
 
 
 class Ours:
-    """vqcodec at an effort."""
+    """vqcodec with a tune, at an effort."""
 
-    def __init__(self, codec: Codec, effort: int) -> None:
-        self.codec, self.effort = codec, effort
-        self.name = "vqcodec" if effort == 5 else f"vqcodec effort {effort}"
+    def __init__(self, name: str, codec: Codec, tune: str, effort: int) -> None:
+        self.name, self.codec, self.tune, self.effort = name, codec, tune, effort
         macs = sum(codec.macs_per_pixel().values()) / 1000
-        self.settings = f"effort {effort}, verified, {macs:.1f} kMAC/px, model {codec.model_id.hex()}"
+        self.settings = (
+            f"tune {tune}, effort {effort}, verified, up to {macs:.1f} kMAC/px, model {codec.model_id.hex()}"
+        )
         self.version = our_version()
         self.qualities: Sequence[float] = {5: OUR_QUALITIES, 9: (35, 50, 65, 82)}.get(effort, OUR_QUALITIES[1:-1])
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
-        data, self._stats = self.codec.encode_planes(to_planes(image, Limits()), quality=quality, effort=self.effort)
+        planes = to_planes(image, Limits())
+        data, self._stats = self.codec.encode_planes(planes, quality=quality, tune=self.tune, effort=self.effort)
         return data
 
     def decode(self, data: bytes) -> Image.Image:
@@ -97,7 +99,7 @@ class LayerPrefixes:
         self.qualities: Sequence[float] = range(1, len(codec.config.groups) + 1)
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
-        data = self.codec.encode(image, quality=LAYERS_QUALITY)
+        data = self.codec.encode(image, quality=LAYERS_QUALITY)  # with all layers, or the last files would be whole
         contents = vqbitstream.unpack(data, vqbitstream.Limits())
         kept = contents.sections[: contents.header.first_layer_sections * int(quality)]
         return data[: HEADER_BYTES + sum(LAYER_OVERHEAD_BYTES + len(s.payload) for s in kept if s)]
@@ -174,6 +176,10 @@ def _avif_psnr(quality: float) -> Options:
     return _avif(quality) | {"advanced": {"tune": "psnr"}}
 
 
+def _avif_ssimulacra2(quality: float) -> Options:
+    return _avif(quality) | {"advanced": {"tune": "ssimulacra2"}}
+
+
 def _avif_420(quality: float) -> Options:
     return _avif(quality) | {"subsampling": "4:2:0"}
 
@@ -200,6 +206,10 @@ _OTHERS: dict[str, Callable[[], ImageCodec]] = {
     "AVIF for PSNR": lambda: PillowCodec(
         "AVIF for PSNR", "4:4:4, speed 6, tune=psnr", (0, 5, 12, 20, 30, 40, 50, 60, 70, 78, 85), "avif", _avif_psnr
     ),
+    "AVIF for SSIMULACRA2": lambda: PillowCodec(
+        "AVIF for SSIMULACRA2", "4:4:4, speed 6, tune=ssimulacra2", (0, 5, 12, 20, 30, 40, 50, 60, 70, 78, 85), "avif",
+        _avif_ssimulacra2,
+    ),
     "AVIF 4:2:0": lambda: PillowCodec(
         "AVIF 4:2:0", "4:2:0, speed 6", (5, 12, 20, 30, 40, 50, 60, 70, 80, 90), "avif", _avif_420
     ),
@@ -209,7 +219,10 @@ _OTHERS: dict[str, Callable[[], ImageCodec]] = {
         (0.04, 0.06, 0.1, 0.17, 0.28, 0.45, 0.7, 1.0, 1.4, 1.9, 2.5), "jpg_2000", _jpeg_2000,
     ),
 }  # fmt: skip
-OURS = ("vqcodec", "vqcodec effort 1", "vqcodec effort 9", LayerPrefixes.name)
+_OURS = {  # tune and effort
+    "vqcodec": ("eye", 5), "vqcodec for PSNR": ("psnr", 5), "vqcodec effort 1": ("eye", 1), "vqcodec effort 9": ("eye", 9),
+}  # fmt: skip
+OURS = (*_OURS, LayerPrefixes.name)
 NAMES = (*OURS, *_OTHERS)
 
 
@@ -225,6 +238,5 @@ def build(names: Sequence[str], model: str) -> tuple[dict[str, ImageCodec], list
             except CodecMissing as reason:
                 left_out.append(f"{name} left out: {reason}")
         elif ours is not None:
-            effort = int(name.split()[-1]) if "effort" in name else 5
-            built[name] = LayerPrefixes(ours) if name == LayerPrefixes.name else Ours(ours, effort)
+            built[name] = LayerPrefixes(ours) if name == LayerPrefixes.name else Ours(name, ours, *_OURS[name])
     return built, left_out

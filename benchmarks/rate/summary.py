@@ -13,7 +13,7 @@ from .metrics import METRICS
 from .results import Record
 
 ANCHOR = "JPEG-O"
-SSIMULACRA2_MIN = 10.0  # below, pictures are too bad for the scale to mean much, and it goes down without end
+WINDOW_SSIMULACRA2 = (30.0, 85.0)  # below, pictures are too bad for the scale to mean much; above, none look different
 MEANS = ("bpp", *METRICS, "encode_s", "decode_s")
 Tables = dict[str, Any]  # codec -> points [images, qualities, (bpp, metric)]
 
@@ -61,11 +61,9 @@ def on_scale(metric: str, curve: Any) -> Any:
 
 
 def window(metric: str, anchor: Any, test: Any) -> Window:
-    """Where two curves on the metric's scale are compared: PSNR from 27 to 36 dB, another metric where both curves reach."""
-    if metric == "psnr_db":
-        return WINDOW_DB
-    low, high = overlap(anchor, test)
-    return (max(low, SSIMULACRA2_MIN), high) if metric == "ssimulacra2" else (low, high)
+    """Where two curves on the metric's scale are compared: PSNR 27 to 36 dB, SSIMULACRA2 30 to 85, others where both reach."""
+    fixed = {"psnr_db": WINDOW_DB, "ssimulacra2": WINDOW_SSIMULACRA2}
+    return fixed[metric] if metric in fixed else overlap(anchor, test)
 
 
 def against_anchor(points: Sequence[Record], metric: str) -> dict[str, Record]:
@@ -159,7 +157,8 @@ def text(summary: Mapping[str, Any]) -> str:
                        f"encode {1e3 * row['encode_s']:.0f} ms  decode {1e3 * row['decode_s']:.0f} ms")  # fmt: skip
     for metric, rates in summary["bd_rate"].items():
         scale = ", in dB" if metric == "ms_ssim" else ""
-        over = f"{WINDOW_DB[0]:g}-{WINDOW_DB[1]:g} dB" if metric == "psnr_db" else f"over the range in common{scale}"
+        fixed = {"psnr_db": "27-36 dB", "ssimulacra2": "30-85"}
+        over = fixed.get(metric, f"over the range in common{scale}")
         out.append(f"\nBD-rate against {ANCHOR}, {metric}, {over} [95 % of resampled images]")
         for codec, rate in rates.items():
             compared = "" if metric == "psnr_db" else f"  ({rate['window'][0]:.1f}-{rate['window'][1]:.1f})"

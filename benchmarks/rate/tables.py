@@ -24,16 +24,19 @@ KODAK_RECORD = ROOT / "benchmarks" / "results" / "kodak"
 COLD_RECORD = ROOT / "benchmarks" / "results" / "speed" / "cold.json"  # benchmarks.speed.cold
 DOCUMENTS = ("README.md", "weights/README.md", "benchmarks/README.md", "docs/choosing-quality.md", "docs/limits.md")
 MARKED = re.compile(r"(?<=<!-- results: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
-FIRST = ("vqcodec effort 9", "vqcodec", "vqcodec effort 1", "AVIF", "AVIF for PSNR", "WebP", "JPEG 2000", "JPEG-O")
+FIRST = (
+    "vqcodec for PSNR", "vqcodec", "vqcodec effort 9", "vqcodec effort 1", "AVIF", "AVIF for SSIMULACRA2", "AVIF for PSNR", "JPEG XL",
+    "WebP", "JPEG 2000", "JPEG-O",
+)  # fmt: skip
 METRICS = {"psnr_db": "PSNR", "psnr_y_db": "PSNR Y", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
 Summary = Mapping[str, Any]
 
 
 WORDS = {"codec", "command", "for", "settings", "version"}  # heads of columns to the left
 USES = {
-    10: "thumbnails of thumbnails", 20: "previews", 30: "placeholders, mail", 40: "small screens", 50: "the default: pages",
-    60: "good at full size", 70: "hard to tell apart without zoom", 80: "archives that must stay small",
-    90: "near the camera's own JPEG", 100: "the finest there is",
+    10: "placeholders", 20: "thumbnails", 30: "previews, mail", 40: "small screens", 50: "pages of many pictures",
+    60: "pages", 70: "good at full size", 80: "hard to tell apart without zoom", 90: "archives: no difference at normal distance",
+    100: "the finest there is",
 }  # fmt: skip
 
 
@@ -60,19 +63,24 @@ def source(summary: Summary) -> str:
 
 
 def bd_rates(summary: Summary) -> str:
-    """PSNR BD-rates of the codecs that people compare first."""
-    rates = summary["bd_rate"]["psnr_db"]
-    rows = [[n, _percent(rates[n]), summary["run"]["codecs"][n]["settings"]] for n in FIRST if n in rates]
-    return source(summary) + _table(("codec", "BD-rate against JPEG-O", "settings"), rows)
+    """BD-rates of the codecs that people compare first, by looks and by PSNR."""
+    looks, rates = summary["bd_rate"].get("ssimulacra2", {}), summary["bd_rate"]["psnr_db"]
+    rows = [
+        [n, _percent(looks.get(n)), _percent(rates[n]), summary["run"]["codecs"][n]["settings"]] for n in FIRST if n in rates
+    ]  # fmt: skip
+    return source(summary) + _table(("codec", "SSIMULACRA2", "PSNR", "settings"), rows)
 
 
 def curve(summary: Summary) -> str:
     """Our default effort, quality by quality."""
     rows = [
-        [f"{r['quality']:g}", f"{r['bpp']:.3f}", f"{r['psnr_db']:.2f}", *(f"{1e3 * r[t]:.0f}" for t in ("encode_s", "decode_s"))]
+        [
+            f"{r['quality']:g}", f"{r['bpp']:.3f}", f"{r['ssimulacra2']:.1f}", f"{r['psnr_db']:.2f}",
+            *(f"{1e3 * r[t]:.0f}" for t in ("encode_s", "decode_s")),
+        ]
         for r in summary["curves"]["vqcodec"]
     ]  # fmt: skip
-    return _table(("q", "bpp", "PSNR (dB)", "encode (ms)", "decode (ms)"), rows)
+    return _table(("q", "bpp", "SSIMULACRA2", "PSNR (dB)", "encode (ms)", "decode (ms)"), rows)
 
 
 def metrics(summary: Summary) -> str:
@@ -104,16 +112,20 @@ def times(summary: Summary) -> str:
 def qualities(summary: Summary) -> str:
     """What each quality gives on average, and what it is good for."""
     points = {round(p["quality"]): p for p in summary["curves"]["vqcodec"]}
-    rows = [[str(q), f"{points[q]['bpp']:.2f}", f"{points[q]['psnr_db']:.1f}", use] for q, use in USES.items()]
-    return _table(("quality", "bits per pixel", "PSNR (dB)", "for"), rows)
+    rows = [
+        [str(q), f"{points[q]['bpp']:.2f}", f"{points[q]['ssimulacra2']:.0f}", f"{points[q]['psnr_db']:.1f}", use]
+        for q, use in USES.items()
+    ]
+    return _table(("quality", "bits per pixel", "SSIMULACRA2", "PSNR (dB)", "for"), rows)
 
 
 def looks(summary: Summary) -> str:
-    """Where others are better: SSIMULACRA2."""
+    """By looks: SSIMULACRA2."""
     rates = summary["bd_rate"]["ssimulacra2"]
+    names = ("vqcodec", "AVIF", "AVIF for SSIMULACRA2", "JPEG XL", "WebP")
     return _table(
         ("codec", "BD-rate against JPEG-O at equal SSIMULACRA2"),
-        [[name, _percent(rates[name])] for name in ("AVIF", "JPEG XL", "vqcodec")],
+        [[name, _percent(rates[name])] for name in names if name in rates],
     )
 
 
@@ -140,18 +152,23 @@ def payload(summary: Summary) -> str:
     )
 
 
+def _cost(found: Summary | None) -> str:
+    if found is None:
+        return "-"
+    peak = f", {found['peak_mib']:.0f} MiB" if "peak_mib" in found else ""
+    return f"{found['wall_s']:.2f} s{peak}"
+
+
 def cold(_: Summary) -> str:
-    """Cold starts of the installations that were measured together."""
+    """Cold and warm commands of the installations that were measured together: wall time, peak memory, size on disk."""
     if not COLD_RECORD.exists():
         return "Not recorded yet.\n"
     record = json.loads(COLD_RECORD.read_text())
     names = list(record["installations"])
     rows = []
-    for operation in dict.fromkeys(key.partition("/")[2] for key in record["cold"]):
-        found = [record["cold"].get(f"{name}/{operation}") for name in names]
-        rows.append(
-            [operation, *("-" if f is None else f"{f['wall_s']:.2f} s, {f['peak_mib']:.0f} MiB" for f in found)]
-        )
+    for kind, ending in (("cold", ""), ("warm", ", warm")):
+        for operation in dict.fromkeys(key.partition("/")[2] for key in record[kind]):
+            rows.append([operation + ending, *(_cost(record[kind].get(f"{name}/{operation}")) for name in names)])
     sizes = [f"{record['installations'][name]['site_packages_bytes'] / 1e6:.0f} MB" for name in names]
     return (
         f"{record['date'][:10]}, {record['machine']['processor']}, {record['threads'] or 'all'} threads, "

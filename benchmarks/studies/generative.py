@@ -22,6 +22,7 @@ from vqbitstream.vectors import CODEWORDS, SINGLE_TABLES, ZERO, single_table_boo
 from vqcodec.codec import Codec
 from vqcodec.generate import interpolation, sampling
 from vqcodec.models.weights_file import ModelError
+from vqcodec.runtimes.strips import UNIT
 from vqcodec.vqvae.vae import kl_to_normal
 
 from benchmarks.pictures.fonts import font_files
@@ -50,7 +51,7 @@ def indices(codec: Codec, data: bytes) -> list[tuple[npt.NDArray[np.int64], npt.
     sections = [section for section in contents.sections if section is not None]
     recorders = [Recorder(SectionReader(s.payload, codec.tables, s.index_crc)) for s in sections]
     spread = recorders * header.layers if header.single_section else recorders
-    codec.tile_coder.latent_coder.decode(header.tiles[0].shape, header.step_code, spread)
+    codec.tile_coder.latent_coder.decode(header.tiles[0].shape, header.step_code, header.tune, spread)
     return [
         (np.concatenate([t for t, _ in recorder.batches]), np.concatenate([s for _, s in recorder.batches]))
         for recorder in recorders
@@ -104,8 +105,9 @@ def gaussian(codec: Codec, count: int, quality: float) -> None:
     fonts = font_files(True)
     posteriors = []
     for _, image in glyphs(fonts, None, 0):
-        latent = codec.transforms.analyse(np.asarray(image), 0.0) / 256
-        x = torch.from_numpy(latent.astype(np.float32)).permute(2, 0, 1)[None]
+        header = codec.encoder.header(*image.size, quality)
+        latent = codec.transforms.analyse(np.asarray(image), header, codec.config.channels) / UNIT
+        x = torch.from_numpy(latent.astype(np.float32))[None]
         posteriors.append(torch.stack(bottleneck.encode(x)).flatten(1))
     mean, log_variance = torch.stack(posteriors, 1)
     kl = kl_to_normal(mean, log_variance).mean(0)

@@ -41,7 +41,7 @@ def main() -> None:
         counts = np.zeros((books, CODEWORDS), dtype=np.int64)
         for image in track(images, f"quality {quality:g}", transient=True):
             sections = indices(codec, codec.encode(image, quality=quality, verify=False))
-            bits += [codec.tables.bits[tables, symbols].sum() for tables, symbols in sections]
+            bits[: len(sections)] += [codec.tables.bits[tables, symbols].sum() for tables, symbols in sections]
             for tables, symbols in sections:
                 counts += np.bincount(codewords(tables, symbols), minlength=counts.size).reshape(counts.shape)
         rest = counts.copy()

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 from vqbitstream.choice import LAMBDA, default_rate_weight
-from vqbitstream.geometry import Rect, latent_shape
-from vqbitstream.header import log2_step
+from vqbitstream.geometry import latent_shape
 from vqbitstream.latent import LatentCoder
 from vqbitstream.prior import LOG2_SCALE_MAX, LOG2_SCALE_MIN, OCTAVE
 from vqbitstream.vectors import ONE
@@ -78,7 +77,9 @@ def laplace_bits(symbols: Any, scale: Any) -> Any:
     return -np.log2(np.where(distance == 0, -np.expm1(-0.5 / scale), beyond) + 2.0**-20)
 
 
-def curve(codec: Codec, images: list[Any], weight: float | None, scalar: bool) -> list[tuple[float, float]]:
+def curve(
+    codec: Codec, images: list[Any], weight: float | None, scalar: bool, tune: str = "psnr"
+) -> list[tuple[float, float]]:
     """(bits per pixel of all images together, mean PSNR) at every quality."""
     out = []
     for quality in QUALITIES:
@@ -87,18 +88,20 @@ def curve(codec: Codec, images: list[Any], weight: float | None, scalar: bool) -
             height, width = picture.shape[:2]
             pixels += height * width
             if scalar:
-                quantizer, code = ScalarQuantizer(), codec.step_code(quality)
-                latent = codec.transforms.analyse(picture, log2_step(code))
-                rows = latent.reshape(-1, latent.shape[2]).astype(np.int64)
-                side = codec.transforms.side_grid(latent, Rect.of(latent.shape), log2_step(code))
-                share = default_rate_weight(log2_step(code)) if weight is None else weight
+                quantizer, header = ScalarQuantizer(), codec.encoder.header(width, height, quality, tune)
+                latent = codec.transforms.analyse(picture, header, codec.prior.channels(header.layers))
+                rows = latent.reshape(-1, latent.shape[2])
+                share = default_rate_weight(header.log2_step) if weight is None else weight
                 coder = LatentCoder(codec.prior, quantizer)  # type: ignore[arg-type]
-                sinks: list[Any] = [None] * len(codec.config.groups)
-                coded = coder.encode(rows, side, latent_shape(width, height), code, share, sinks)
+                sinks: list[Any] = [None] * header.layers
+                shape = latent_shape(width, height)
+                coded = coder.encode(rows, shape, header.step_code, header.tune, share, sinks)
                 counts.append(quantizer.counts)
-                decoded = codec.transforms.synthesise(coded.reshape(latent.shape), log2_step(code), picture.shape)
+                decoded = codec.transforms.synthesise(coded.reshape(latent.shape), header, picture.shape)
             else:
-                data, stats = codec.encode_planes(Planes(picture), quality=quality, effort=1, rate_weight=weight)
+                data, stats = codec.encode_planes(
+                    Planes(picture), quality=quality, tune=tune, effort=1, rate_weight=weight
+                )
                 decoded = codec.decode_pixels(data)
                 bits += stats.estimated_bits
             error = np.square(decoded.astype(float) - picture).mean()

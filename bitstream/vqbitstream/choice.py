@@ -33,7 +33,7 @@ from vqbitstream.vectors import (
 )  # fmt: skip
 
 LAMBDA = 0.11552453  # 2 ln 2 / 12: bits -> squared steps, the slope of D(R) for uniform cells
-SEARCH_RATE_WEIGHT = 0.62  # share of lambda after a search: about the inverse of the picture's curvature by the latent
+SEARCH_RATE_WEIGHT = 0.9  # share of lambda after a search
 DEAD_ZONE = 0.3  # steps: a smaller residual's nearest codeword is zero
 
 

@@ -1,8 +1,8 @@
-"""Integer frequency tables, and symbols <-> ANS words (constriction): FORMAT.md, "Entropy coding". Only integers come in here.
+"""Integer frequency tables, and symbols <-> ANS words (FORMAT.md, "Entropy coding"). Only integers come in here.
 
 A stream is a sequence of *batches*. A batch holds n symbols and the table of each. Inside a batch, symbols are coded sorted by table
-(stable), because constriction is fast at coding many symbols with one model. Both sides know a batch's tables before its symbols, so
-the order needs no side information. ANS is a stack: batches are pushed in reverse.
+(stable), because constriction, which does the coding, is fast at coding many symbols with one model. Both sides know a batch's tables
+before its symbols, so the order needs no side information. ANS is a stack: batches are pushed in reverse.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class FrequencyTables:
         counts: Positive integers [tables, symbols].
 
     Raises:
-        ValueError: Another shape, more than 65536 tables, or a count that is not in 1..2^32 - 1.
+        ValueError: Another shape, more than 65536 tables, or a count below 1.
     """
 
     def __init__(self, counts: IntArray) -> None:
-        if counts.ndim != 2 or counts.shape[1] < 2 or int(counts.min()) < 1 or int(counts.max()) >> 32:
-            raise ValueError("counts must be [tables, symbols >= 2], all in 1..2^32 - 1")
+        if counts.ndim != 2 or counts.shape[1] < 2 or int(counts.min()) < 1:
+            raise ValueError("counts must be [tables, symbols >= 2], all positive")
         if len(counts) > 1 << 16:
             raise ValueError("at most 65536 tables")
         self.counts = counts.astype(np.int64)

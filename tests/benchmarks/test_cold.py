@@ -73,10 +73,11 @@ def test_documents_show_a_recorded_run(tmp_path: Path, monkeypatch: pytest.Monke
     }
     record = {
         "date": "2026-11-26T10:00:00", "machine": {"processor": "AMD EPYC"}, "threads": 1, "repeat": 9,
-        "others_percent": 0.4, "cold": cold.summary(costs),
+        "others_percent": 0.4, "cold": cold.summary(costs), "warm": cold.summary({"after/decode": [cold.Cost(0.15, 0.15)]}),
         "installations": {name: {"site_packages_bytes": 150_000_000} for name in ("before", "after", "AVIF")},
     }  # fmt: skip
     (tmp_path / "cold.json").write_text(json.dumps(record))
     assert "| decode | 2.00 s, 341 MiB | 0.40 s, 85 MiB | - |" in tables.cold({})
     assert "| encode | - | - | 0.20 s, 50 MiB |" in tables.cold({})
+    assert "| decode, warm | - | 0.15 s | - |" in tables.cold({})
     assert "| site-packages | 150 MB | 150 MB | 150 MB |" in tables.cold({})

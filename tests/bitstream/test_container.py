@@ -24,7 +24,7 @@ from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
 from vqbitstream.geometry import TILE, tile_edges
 from vqbitstream.header import HEADER_BYTES, STEP_CODE_MAX, STEP_CODE_MIN
 
-HEADER = Header(640, 480, False, False, False, 5000, 30000, b"12345678", 3)
+HEADER = Header(640, 480, False, False, False, 5000, 30000, 1, b"12345678", 3)
 SECTIONS = [Section(b"abcd" * n, n) for n in (1, 2, 3)]
 FILE = Contents(HEADER, SECTIONS, None, {"icc": b"profile" * 9, "xmp": b"<x/>"})
 
@@ -58,6 +58,7 @@ def test_header_round_trip() -> None:
         ({"step_code": STEP_CODE_MAX + 1}, CorruptError),
         ({"width": 1025, "single_section": True}, CorruptError),
         ({"quality_centi": 65535}, CorruptError),
+        ({"tune": 2}, UnsupportedError),
         ({"width": 1 << 31, "height": 1 << 31}, LimitError),
         ({"width": 60000, "height": 60000}, LimitError),
     ],

@@ -261,7 +261,7 @@ def test_a_bottleneck_is_trained_in_one_process(photos: Path, tmp_path: Path, mo
 
 def test_one_kind_of_picture_is_neither_scaled_nor_mirrored() -> None:
     ramp = torch.arange(64, dtype=torch.uint8).repeat(3, 64, 1)
-    crops = random_crops([ramp], 8, 64, np.random.default_rng(0), varied=False)
+    crops = random_crops([ramp], 8, 64, np.random.default_rng(0), augment=False)
     torch.testing.assert_close(crops, (ramp.float() / 255 - 0.5).expand(8, -1, -1, -1))
     assert usual_crop([ramp] * 3) == 64
     assert usual_crop([torch.zeros(3, 400, 300)]) == 192

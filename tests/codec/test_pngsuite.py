@@ -46,6 +46,8 @@ def test_encoded_or_refused(path: Path, codec: Codec) -> None:
         assert np.abs(planes.colour - expected).max() <= 1
         if transparent and image.mode not in ("I", "I;16"):
             alpha = np.asarray(image.convert("RGBA"))[..., 3]
+            if path.stem == "tbbn0g04":  # Pillow compares the hidden 4-bit level with pixels that it has made 8-bit
+                alpha = np.where(np.asarray(image) == 17 * image.info["transparency"], 0, 255)
             np.testing.assert_array_equal(np.asarray(decoded)[..., -1], alpha)
 
 

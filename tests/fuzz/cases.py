@@ -21,8 +21,8 @@ from vqcodec.pictures.planes import Planes
 
 Ints = npt.NDArray[np.int64]
 Generator = np.random.Generator
-HEADER = struct.Struct("<8sBBIIHH8sB")
-FIELDS = ("magic", "version", "flags", "width", "height", "quality", "step_code", "model_id", "layers")
+HEADER = struct.Struct("<8sBBIIHHB8sB")
+FIELDS = ("magic", "version", "flags", "width", "height", "quality", "step_code", "tune", "model_id", "layers")
 EDGES = (0, 1, 2, 3, 15, 16, 17, 63, 64, 65, 100, 127, 128, 255, 256, 1023, 1024, 1025, 8191, 8192, 10000, 10001, 11313,
          40960, 40961, 65535, 65536, 1 << 24, 1 << 30, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)  # fmt: skip
 
@@ -148,7 +148,7 @@ def _header(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
         elif name == "flags":
             file.header[name] = value ^ (1 << int(rng.integers(0, 8 if rng.random() < 0.2 else 3)))
         else:
-            top = {"layers": 255, "quality": 65535, "step_code": 65535}.get(name, (1 << 32) - 1)
+            top = {"layers": 255, "tune": 255, "quality": 65535, "step_code": 65535}.get(name, (1 << 32) - 1)
             file.header[name] = (
                 _number(rng, top) if rng.random() < 0.7 else max(0, min(value + int(rng.integers(-40, 41)), top))
             )
@@ -251,8 +251,8 @@ def hostile(codec: Codec, rng: Generator) -> bytes:
     """A file of which every checksum and every length is right, whose indices no encoder would choose."""
     width, height = (int(rng.choice([1, 5, 16, 17, 40, 65, 90])) for _ in range(2))
     single = bool(rng.random() < 0.5)
-    header = Header(width, height, bool(rng.random() < 0.3), False, single, 5000, int(rng.integers(8192, 40961)),
-                    codec.model_id, len(codec.config.groups))  # fmt: skip
+    header = Header(width, height, bool(rng.random() < 0.3), False, single, 5000, int(rng.integers(4096, 40961)),
+                    int(rng.integers(2)), codec.model_id, int(rng.integers(1, len(codec.config.groups) + 1)))  # fmt: skip
     sections = []
     for tile in header.tiles:
         sources = [_Symbols(codec, rng) for _ in range(1 if single else header.layers)]
@@ -260,7 +260,7 @@ def hostile(codec: Codec, rng: Generator) -> bytes:
             vqbitstream.CorruptError
         ):  # an escape where there can be none: what came before is a file
             codec.tile_coder.latent_coder.decode(
-                tile.shape, header.step_code, sources * (header.layers if single else 1)
+                tile.shape, header.step_code, header.tune, sources * (header.layers if single else 1)
             )  # type: ignore[arg-type]
         sections += [Section(s.writer.finish(), s.writer.index_crc) for s in sources]
     return vqbitstream.pack(Contents(header, sections))

@@ -32,6 +32,29 @@ def picture(width: int, height: int, seed: int = 5) -> npt.NDArray[np.uint8]:
     return pixels
 
 
+def random_network() -> Any:
+    """A trainable network of small sizes and random numbers, in float64."""
+    import torch
+    from vqcodec.models.config import ModelConfig
+    from vqcodec.vqvae.network import Network
+
+    torch.manual_seed(1)
+    config = ModelConfig(
+        groups=(4, 6, 8), state=16, near=8, reduce=8, hidden=12, lapped=10, shown=14, body=8, body_blocks=1, tail=4, tail_blocks=1,
+        analysis_width=8, analysis_blocks=1,
+    )  # fmt: skip
+    network = Network(config).double().eval()
+    with torch.no_grad():
+        for parameter in network.prior.parameters():
+            parameter.mul_(2)
+        network.prior.channel_gain.normal_()
+        for head in network.prior.heads:
+            head.gain.weight.normal_(0, 0.1)
+    network.set_sigma(torch.logspace(0.7, -1, config.channels).double())
+    network.prior.regrid()
+    return network
+
+
 def golden() -> dict[str, dict[str, Any]]:
     facts: dict[str, dict[str, Any]] = json.loads((FIXTURES / "golden.json").read_text())
     return facts

@@ -24,7 +24,7 @@ DIES_AT = 40
 
 def loss(network: Network, pictures: list[torch.Tensor]) -> float:
     """Over the same crops and steps whenever it is asked for."""
-    trainer = loop.Trainer(pictures, network.config, [], Path("unused"), batch=8, crop_px=64, varied=False)
+    trainer = loop.Trainer(pictures, network.config, [], Path("unused"), batch=8, crop_px=64, augment=False)
     trainer.start_from(network)
     with torch.no_grad():
         return float(np.mean([trainer.loss("vector")[0].item() for _ in range(6)]))

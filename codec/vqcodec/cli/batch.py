@@ -135,13 +135,13 @@ class BatchOptions:
     as_json: bool = False
 
 
-def run(jobs: Sequence[Job], work: Work, manner: BatchOptions) -> None:
+def run(jobs: Sequence[Job], work: Work, options: BatchOptions) -> None:
     """Work on every input. A bad input is reported, and the rest go on; the exit code is then 1.
 
     With a folder for the outputs, an input is skipped if its output exists and is not empty, unless `force` is set.
     """
     try:
-        tally = _Run(jobs, work, manner).all()
+        tally = _Run(jobs, work, options).all()
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
@@ -155,8 +155,8 @@ def run(jobs: Sequence[Job], work: Work, manner: BatchOptions) -> None:
     if tally.failed and len(jobs) > 1:
         say(f"{tally.failed} of {len(jobs)} inputs failed")
     if tally.done and len(jobs) > 1:
-        say(tally.summary(manner.verb))
-    if manner.as_json:
+        say(tally.summary(options.verb))
+    if options.as_json:
         click.echo(json.dumps({"summary": tally.facts()}))
     if tally.failed:
         sys.exit(1)
@@ -165,12 +165,12 @@ def run(jobs: Sequence[Job], work: Work, manner: BatchOptions) -> None:
 class _Run:
     """One run of a batch."""
 
-    def __init__(self, jobs: Sequence[Job], work: Work, manner: BatchOptions) -> None:
-        self.jobs, self.work, self.manner = jobs, work, manner
+    def __init__(self, jobs: Sequence[Job], work: Work, options: BatchOptions) -> None:
+        self.jobs, self.work, self.options = jobs, work, options
         self.tally = Tally(len(jobs))
         self.bar = Bar(self.tally)
         self.made: list[Path] = []  # folders, outer before inner
-        counts = Counter(job.target for job in jobs if manner.folder is not None)
+        counts = Counter(job.target for job in jobs if options.folder is not None)
         self.shared = {target for target, count in counts.items() if target is not None and count > 1}
 
     @cached_property
@@ -179,9 +179,9 @@ class _Run:
         return {(stat.st_dev, stat.st_ino) for job in self.jobs if (stat := _stat(job.source))}
 
     def all(self) -> Tally:
-        several = self.manner.workers > 1 and len(self.jobs) > 1
+        several = self.options.workers > 1 and len(self.jobs) > 1
         how = (
-            partial(spread, count=self.manner.workers, tick=self.bar) if several else partial(alone, progress=self.bar)
+            partial(spread, count=self.options.workers, tick=self.bar) if several else partial(alone, progress=self.bar)
         )
         try:
             with self.bar, closing(how(self.work, self._tasks())) as outcomes:
@@ -197,7 +197,7 @@ class _Run:
         """What is to be done. Inputs that are skipped or fail here are recorded at once."""
         for job in self.jobs:
             try:
-                with explained(job.source, str(job.target or self.manner.folder or job.source)):
+                with explained(job.source, str(job.target or self.options.folder or job.source)):
                     target = self._place(job)
             except Failed as error:
                 self._record(Outcome(job.source, job.target, error=str(error)))
@@ -209,20 +209,20 @@ class _Run:
 
     def _place(self, job: Job) -> str | None:
         """Where to write the output, or None if it exists already. Raises ValueError, OSError or Failed."""
-        source, target, folder = job.source, job.target, self.manner.folder
+        source, target, folder = job.source, job.target, self.options.folder
         if job.problem:
             raise Failed(job.problem)
         if target in self.shared:
             raise ValueError(f"{source}: another input has the same output, {target}")
         if folder is not None and target is not None:
-            if not self.manner.force and source != target and _finished(target):
+            if not self.options.force and source != target and _finished(target):
                 return None
             if (stat := _stat(source)) and not S_ISREG(stat.st_mode) and not S_ISDIR(stat.st_mode):
                 raise ValueError(
                     f"{source}: is not an ordinary file; give INPUT OUTPUT instead"
                 )  # a pipe might never end
             self._make(Path(target).parent)
-        out = output_path(source, target, self.manner.suffix, self.manner.force)
+        out = output_path(source, target, self.options.suffix, self.options.force)
         if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in self.inputs:
             raise ValueError(f"{source}: its output {out} is an input")
         return out
@@ -236,13 +236,13 @@ class _Run:
         self.tally.add(outcome)
         lines = [f"warning: {warning}" for warning in outcome.warnings]
         lines += [outcome.error] if outcome.error else []
-        if lines or (self.manner.verbose and outcome.coded):
+        if lines or (self.options.verbose and outcome.coded):
             self.bar.hide()
         for line in lines:
             say(line)
-        if self.manner.verbose and outcome.coded:
+        if self.options.verbose and outcome.coded:
             _report(outcome)
-        if self.manner.as_json:
+        if self.options.as_json:
             click.echo(json.dumps(_facts(outcome)))
         self.bar()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 import vqbitstream
 from torch import Tensor
 from vqbitstream import Contents, Header, Limits
 from vqbitstream.choice import default_rate_weight
-from vqbitstream.geometry import latent_shape
+from vqbitstream.geometry import CELL, latent_shape
 
 from vqcodec.codec import Codec
 from vqcodec.coding.defaults import DEFAULT_QUALITY
@@ -18,7 +17,7 @@ from vqcodec.models.weights_file import ModelError
 from vqcodec.pictures.planes import Pixels
 from vqcodec.runtimes.strips import UNIT
 from vqcodec.runtimes.torch_state import building_modules, plain_torch
-from vqcodec.vqvae.vae import CELL, LatentVAE
+from vqcodec.vqvae.vae import LatentVAE
 
 
 @plain_torch()
@@ -90,8 +89,8 @@ def sample_gaussian(
     vae = require_vae(codec)
     Limits().check_size(width, height)
     rows, columns = latent_shape(width, height)
-    dims = vae.decode_hidden.in_channels
-    noise = np.random.default_rng(seed).standard_normal((1, dims, -(-rows // CELL), -(-columns // CELL)))
+    dims = vae.decode_hidden.in_features
+    noise = np.random.default_rng(seed).standard_normal((1, -(-rows // CELL), -(-columns // CELL), dims))
     code = temperature * torch.from_numpy(noise.astype(np.float32)).to(codec.device)
     header = codec.encoder.header(width, height, quality)
     return encode_latent(codec, gaussian_latent(vae, code, (rows, columns)), header)
@@ -131,12 +130,11 @@ def require_vae(codec: Codec) -> LatentVAE:
 
 
 def gaussian_code(vae: LatentVAE, latent: npt.NDArray[np.floating]) -> Tensor:
-    """Latent [h, w, C] in the unit of pixels to the posterior's mean [1, dims, ceil(h/4), ceil(w/4)]."""
-    x = torch.from_numpy(latent.astype(np.float32)).to(vae.sigma.device).permute(2, 0, 1)[None]
-    return vae.encode(F.pad(x, (0, -x.shape[3] % CELL, 0, -x.shape[2] % CELL), mode="replicate"))[0]
+    """Latent [h, w, C] in the unit of pixels to the posterior's mean [1, ceil(h/4), ceil(w/4), dims]."""
+    padded = np.pad(latent, [(0, -n % CELL) for n in latent.shape[:2]] + [(0, 0)], mode="edge")
+    return vae.encode(torch.from_numpy(padded.astype(np.float32)).to(vae.sigma.device)[None])[0]
 
 
 def gaussian_latent(vae: LatentVAE, code: Tensor, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """The inverse of `gaussian_code`, for h and w of `shape`."""
-    latent = vae.decode(code)[0, :, : shape[0], : shape[1]]
-    return np.asarray(latent.permute(1, 2, 0).cpu().numpy(), dtype=np.float64)
+    """The inverse of `gaussian_code`, for h and w of `shape`. [h, w, C]"""
+    return np.asarray(vae.decode(code)[0, : shape[0], : shape[1]].cpu().numpy(), dtype=np.float64)

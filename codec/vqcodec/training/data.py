@@ -100,7 +100,7 @@ def usual_crop(pictures: Sequence[Tensor]) -> int:
 
 
 def random_crops(
-    pictures: Sequence[Tensor], count: int, size_px: int, rng: np.random.Generator, *, varied: bool = True
+    pictures: Sequence[Tensor], count: int, size_px: int, rng: np.random.Generator, *, augment: bool = True
 ) -> Tensor:
     """Random crops of pictures, which are drawn in proportion to the square root of their area.
 
@@ -109,7 +109,7 @@ def random_crops(
         count: Number of crops.
         size_px: Side of a crop.
         rng: Where the randomness comes from.
-        varied: Downscale each crop by a random factor of 0.6 to 1.0 and mirror half of them. This suits photographs, but not
+        augment: Downscale each crop by a random factor of 0.6 to 1.0 and mirror half of them. This suits photographs, but not
             kinds of pictures with a scale and an orientation of their own (letters).
 
     Returns:
@@ -119,13 +119,13 @@ def random_crops(
     out = []
     for index in rng.choice(len(pictures), size=count, p=weights / weights.sum()):
         picture = pictures[index]
-        scale = rng.uniform(0.6, 1.0) if varied else 1.0
+        scale = rng.uniform(0.6, 1.0) if augment else 1.0
         side = min(round(size_px / scale), *picture.shape[1:])
         top, left = (int(rng.integers(0, n - side + 1)) for n in picture.shape[1:])
         crop = picture[None, :, top : top + side, left : left + side].float()
         if side != size_px:
             crop = F.interpolate(crop, (size_px, size_px), mode="bicubic", antialias=True, align_corners=False)
-        out.append(crop.flip(3) if varied and rng.random() < 0.5 else crop)
+        out.append(crop.flip(3) if augment and rng.random() < 0.5 else crop)
     return torch.cat(out).clamp(0, 255) / 255 - 0.5
 
 

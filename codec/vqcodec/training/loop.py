@@ -105,7 +105,7 @@ class PhaseForward(nn.Module):
 class Trainer:
     """Holds network, averaged network, optimiser and plan; `run` trains until the plan is done.
 
-    batch: crops a step, on each rank. varied: see `random_crops`.
+    batch: crops a step, on each rank. augment: see `random_crops`.
     """
 
     def __init__(
@@ -119,10 +119,10 @@ class Trainer:
         batch: int = 8,
         crop_px: int = 192,
         seed: int = 0,
-        varied: bool = True,
+        augment: bool = True,
     ) -> None:
         self.pictures, self.plan, self.checkpoint = pictures, plan, checkpoint
-        self.device, self.batch, self.crop_px, self.varied = torch.device(device), batch, crop_px, varied
+        self.device, self.batch, self.crop_px, self.augment = torch.device(device), batch, crop_px, augment
         self.rng = np.random.default_rng((seed, ranks.rank()) if ranks.size() > 1 else seed)
         torch.manual_seed(seed + ranks.rank())
         self.network = Network(config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -170,7 +170,7 @@ class Trainer:
             "config": self.network.config.to_dict(),
             "plan": [asdict(p) for p in self.plan],
             "step": self.step,
-            "varied": self.varied,
+            "augment": self.augment,
         }
         checkpoints.save(self.checkpoint, tensors, metadata)
 
@@ -186,7 +186,7 @@ class Trainer:
                     for m, v in moments.items()
                     if v is not None
                 }
-        self.step, self.varied = int(metadata["step"]), bool(metadata.get("varied", True))
+        self.step, self.augment = int(metadata["step"]), bool(metadata.get("augment", metadata.get("varied", True)))
         if keep_plan:
             self.plan = [Phase(**p) for p in metadata["plan"]]
         return left
@@ -202,7 +202,7 @@ class Trainer:
         return self.cache
 
     def _crops(self) -> Tensor:
-        return random_crops(self.pictures, self.batch, self.crop_px, self.rng, varied=self.varied).to(self.device)
+        return random_crops(self.pictures, self.batch, self.crop_px, self.rng, augment=self.augment).to(self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)

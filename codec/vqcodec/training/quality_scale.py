@@ -17,7 +17,7 @@ from vqcodec.vqvae.network import Network
 
 @torch.no_grad()
 def step_codes(
-    network: Network, pictures: Sequence[Tensor], *, crops: int = 128, seed: int = 1, varied: bool = True
+    network: Network, pictures: Sequence[Tensor], *, crops: int = 128, seed: int = 1, augment: bool = True
 ) -> npt.NDArray[np.uint16]:
     """The step code of each quality 1..100, from the coarsest step to the finest, roughly even in dB.
 
@@ -27,8 +27,8 @@ def step_codes(
         uint16 [100].
     """
     device = next(network.parameters()).device
-    size = 192 if varied else usual_crop(pictures)
-    x = random_crops(pictures, crops, size, np.random.default_rng(seed), varied=varied).to(device)
+    size = 192 if augment else usual_crop(pictures)
+    x = random_crops(pictures, crops, size, np.random.default_rng(seed), augment=augment).to(device)
     log2_steps = np.linspace(STEP_LOG2_MAX, STEP_LOG2_MIN, 19)
     measured = []
     for log2_step in log2_steps:

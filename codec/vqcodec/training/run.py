@@ -191,7 +191,7 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
         batch=options.batch or 8 * (192 // crop_px) ** 2 or 4,
         crop_px=crop_px,
         seed=options.seed,
-        varied=start is None,
+        augment=start is None,
     )
     trainer.say = lambda record: say(_line(record))
     if stored:
@@ -212,7 +212,7 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
         return weights
     minutes = sum(p.minutes for p in trainer.plan)
     crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), 400))
-    tensors = export(trainer.average, pictures, crops=crops, varied=trainer.varied)
+    tensors = export(trainer.average, pictures, crops=crops, augment=trainer.augment)
     say(f"{weights}: model {write_weights(weights, tensors, config.to_dict()).hex()}")
     if held_out:
         say(format_rows(validate(trainer.average, held_out, vector=True)))

@@ -81,24 +81,24 @@ class _Counter:
 
 @torch.no_grad()
 def calibrate(
-    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, seed: int = 0, varied: bool = True
+    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, seed: int = 0, augment: bool = True
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:
     """Codebooks (int16 [4, 289, 2]) and frequency tables (uint32 [440, 290]), counted over the encoder's own choices.
 
-    crops: number of 256x256 pixels' worth of crops; they are smaller, and more, where the pictures are. varied: see `random_crops`.
+    crops: number of 256x256 pixels' worth of crops; they are smaller, and more, where the pictures are. augment: see `random_crops`.
     """
     codebooks = np.rint(network.quantise.vectors().detach().cpu().numpy() * ONE).astype(np.int16)
     codebooks[:, ZERO] = 0
     start = _start_counts(network)
     probabilities = start
     rng = np.random.default_rng(seed)
-    size = 256 if varied or usual_crop(pictures) == 192 else usual_crop(pictures)
+    size = 256 if augment or usual_crop(pictures) == 192 else usual_crop(pictures)
     positions = (size // 16, size // 16)
     for rounds in (0, SEARCH_ROUNDS):  # the choice depends on the tables: once to come near, once more to settle
         counter = _Counter()
         coder = LatentCoder(prior, Chooser(Vectors(codebooks), (-np.log2(probabilities)).astype(np.float32)))
         for number in range(crops * (256 // size) ** 2):
-            x = random_crops(pictures, 1, size, rng, varied=varied).to(next(network.parameters()).device)
+            x = random_crops(pictures, 1, size, rng, augment=augment).to(next(network.parameters()).device)
             log2_step = np.float64(rng.uniform(STEP_LOG2_MIN, STEP_LOG2_MAX))
             search = number % 2 * rounds  # every other crop as the encoder does without a search
             code = nearest_step_code(float(log2_step))
@@ -122,15 +122,15 @@ def encoder_outputs(
     return rows, torch.round(side * ONE)[0].permute(1, 2, 0).cpu().numpy().astype(np.int64)
 
 
-def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, varied: bool = True) -> Arrays:
-    """Every tensor of a weights file (see `vqcodec.models.weights_file`). crops, varied: see `calibrate`."""
+def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, augment: bool = True) -> Arrays:
+    """Every tensor of a weights file (see `vqcodec.models.weights_file`). crops, augment: see `calibrate`."""
     network = network.eval()
     network.quantise.refresh()
     prior = export_prior(network)
-    codebooks, counts = calibrate(network, Prior(prior, network.config.groups), pictures, crops=crops, varied=varied)
+    codebooks, counts = calibrate(network, Prior(prior, network.config.groups), pictures, crops=crops, augment=augment)
     out: Arrays = {f"prior.{k}": v for k, v in prior.items()}
     out |= {"quantizer.codebooks": codebooks, "quantizer.counts": counts}
-    out["encoder.step_codes"] = step_codes(network, pictures, varied=varied)
+    out["encoder.step_codes"] = step_codes(network, pictures, augment=augment)
     for name in ("analysis", "side_analysis", "synthesis"):
         for key, value in getattr(network, name).state_dict().items():
             out[f"{name}.{key}"] = value.detach().cpu().contiguous().numpy().astype(np.float16)

@@ -44,7 +44,7 @@ def cached_latents(network: Network, pictures: Sequence[Tensor], rng: np.random.
     per_crop = (size // (16 * CELL)) ** 2
     parts = []
     for _ in range(-(-CACHE_CELLS // (16 * per_crop))):
-        latent = network.analysis(random_crops(pictures, 16, size, rng, varied=False).to(device))
+        latent = network.analysis(random_crops(pictures, 16, size, rng, augment=False).to(device))
         cells = latent.unfold(2, CELL, CELL).unfold(3, CELL, CELL).permute(0, 2, 3, 1, 4, 5)
         parts.append(cells.reshape(-1, latent.shape[1], CELL, CELL).half())
     return torch.cat(parts)

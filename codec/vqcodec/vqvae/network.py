@@ -4,40 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
+import vqbitstream.latent
 from torch import Tensor, nn
 
 from vqcodec.models.config import ModelConfig
-from vqcodec.vqvae.prior import SoftPrior
+from vqcodec.vqvae.prior import Prediction, SoftPrior
 from vqcodec.vqvae.quantizer import SoftQuantizer
 from vqcodec.vqvae.rate import laplace_bits
-from vqcodec.vqvae.transforms import Analysis, SideAnalysis, Synthesis, compand
+from vqcodec.vqvae.transforms import Analysis, Synthesis, step_features
 
-# residual, log2_scale [B, channels, h, w], log2_step [B] -> decoded residual, and the grid point whose cell's mass is its rate
+# residual, log2_scale [B, n, channels], log2_step [B] -> decoded residual, and the grid point whose cell's mass is its rate
 Quantise = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-# the same -> decoded residual and bits of each picture [B], both differentiable in some sense
-Coder = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+# residual [B, n, channels], what the prior says, log2_step [B] -> decoded residual and bits of each picture [B], both
+# differentiable in some sense
+Coder = Callable[[Tensor, Prediction, Tensor], tuple[Tensor, Tensor]]
+SIGMA_LOG2_MAX = 8  # the integer prior's range
 
 
 @dataclass
 class Coded:
-    """One forward pass over B pictures.
+    """What B latents cost, and what they decode to.
 
     Attributes:
-        decoded: Latent [B, C, h, w] in steps.
-        side_bits: Of the side grid, [B].
-        group_bits: Of each group, [B].
+        decoded: Latent [B, h, w, C] in the unit of pixels.
+        group_bits: Of each group, [B, groups].
+        gains: Mean place gain of each group in octaves, [B, groups].
     """
 
     decoded: Tensor
-    side_bits: Tensor
-    group_bits: list[Tensor]
+    group_bits: Tensor
+    gains: Tensor
 
     @property
     def bits(self) -> Tensor:
         """All bits of each picture, [B]."""
-        return self.side_bits + torch.stack(self.group_bits).sum(0)
+        return self.group_bits.sum(1)
 
 
 def rounding(residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,120 +60,183 @@ def straight_through(quantise: Quantise, *, noise: bool) -> Coder:
             residual.
     """
 
-    def code(residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
-        coded, cell = quantise(residual, log2_scale, log2_step)
+    def code(residual: Tensor, said: Prediction, log2_step: Tensor) -> tuple[Tensor, Tensor]:
+        coded, cell = quantise(residual, said.log2_scale, log2_step)
         # straight through, but not for what is coded as zero: there the picture hangs on the predicted mean alone, and a
         # gradient to the analysis would let it wander about in the dead zone, where neither rate nor picture holds it back
         through = residual if noise else residual * (cell != 0)
         coded = through + (coded - through).detach() + (coded - coded.detach())
         # the cells of the grid share out all probability; those of codewords that moved would overlap, and flatter the rate
         value = residual + (torch.rand_like(residual) - 0.5 if noise else (cell - residual).detach())
-        return coded, laplace_bits(value, log2_scale).sum((1, 2, 3))
+        return coded, laplace_bits(value, said.log2_scale).sum((1, 2))
 
     return code
 
 
-def checkerboard(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Flat positions of the first pass, (row + column) even, and of the second."""
-    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
-    parity = ((rows[:, None] + columns) % 2).flatten()
-    return torch.nonzero(parity == 0).squeeze(1), torch.nonzero(parity).squeeze(1)
+@lru_cache(maxsize=32)
+def hierarchy(height: int, width: int, device: torch.device) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
+    """The five passes of the first group; see `vqbitstream.latent.hierarchy`.
+
+    Returns:
+        Flat positions of each pass, the neighbours of passes 1 to 4, flat [n * 4], and where each position is in the order of
+        coding, [h*w].
+    """
+    passes, neighbours = vqbitstream.latent.hierarchy((height, width))
+    with torch.inference_mode(False):
+        parts = [torch.from_numpy(part) for part in passes]
+        near = [torch.from_numpy(part).flatten() for part in neighbours]
+        back = torch.cat(parts).argsort()
+        return tuple(p.to(device) for p in parts), tuple(n.to(device) for n in near), back.to(device)
 
 
-def _at(state: Tensor, rows: Tensor) -> Tensor:
-    """[B, C, h, w] at flat positions [n] -> [B, C, n, 1]. In memory channels stay innermost, as the 1x1 layers want them."""
-    return state.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, rows).transpose(1, 2).unsqueeze(3)
+@lru_cache(maxsize=32)
+def checkerboard(height: int, width: int, device: torch.device) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Flat positions of the two passes of later groups, and where each position is in the order of coding, [h*w]."""
+    with torch.inference_mode(False):
+        first, second = (torch.from_numpy(part) for part in vqbitstream.latent.checkerboard((height, width)))
+        back = torch.cat((first, second)).argsort()
+        return (first.to(device), second.to(device)), back.to(device)
 
 
 class Network(nn.Module):
-    """The whole model: analysis, side analysis, prior, quantiser and synthesis.
+    """The whole model: analysis, prior, quantiser and synthesis.
 
     Args:
         config: Its sizes.
+
+    Attributes:
+        hold_gains: Give the place gains no gradient. While vectors are learned nothing holds them: what is coded as zero has no
+            gradient of distortion, and they would drift to coarser steps.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.analysis = Analysis(config)
-        self.side_analysis = SideAnalysis(config)
         self.prior = SoftPrior(config)
         self.synthesis = Synthesis(config)
         self.quantise = SoftQuantizer()
+        self.hold_gains = False
+
+    def features(self, log2_step: Tensor, tune: Tensor) -> Tensor:
+        """What every part sees of the files; see `step_features`. [B], [B] -> [B, 16]"""
+        return step_features(log2_step, tune)
 
     def set_sigma(self, sigma: Tensor) -> None:
         """Set the spread of each channel, rounded to the 1/32 octave of the integer prior."""
-        log2_sigma = torch.log2(sigma).clamp(
-            -8, 8
-        )  # the integer prior's range; few or flat pictures leave channels empty
+        # few or flat pictures leave channels empty
+        log2_sigma = torch.log2(sigma).clamp(-SIGMA_LOG2_MAX, SIGMA_LOG2_MAX)
         sigma = torch.exp2(torch.round(log2_sigma * 32) / 32)
-        self.prior.sigma.copy_(sigma)
-        self.synthesis.sigma.copy_(sigma)
+        for module in (self.analysis, self.prior, self.synthesis):
+            module.sigma.copy_(sigma)
 
-    def code(self, latent: Tensor, log2_step: Tensor, coder: Coder, side: Tensor | None = None) -> Coded:
+    def code(
+        self, latent: Tensor, log2_step: Tensor, features: Tensor, coder: Coder, groups: int | None = None
+    ) -> Coded:
         """Code latents group by group, as the encoder will.
 
         Args:
-            latent: [B, C, h, w] in the unit of pixels.
+            latent: [B, h, w, C] in the unit of pixels.
             log2_step: [B].
+            features: [B, 16]; see `features`.
             coder: Quantises a residual and counts its bits.
-            side: Side grids before rounding, [B, side channels, ceil(h/4), ceil(w/4)]; by default the side analysis of the latent.
+            groups: How many are coded; all by default. The others are decoded as zero, cost nothing, and are not computed.
         """
-        height, width = latent.shape[2:]
-        prior = self.prior
-        scaled = latent * torch.exp2(-log2_step)[:, None, None, None]
-        if side is None:
-            side = self.side_analysis(compand(latent / prior.sigma[:, None, None]), log2_step).float()
-        side_scales = prior.side_scales(log2_step).expand_as(side)
-        side_decoded, side_bits = coder(side, side_scales, log2_step)
-        state, steps = prior.begin(side_decoded, log2_step, height, width)
-        first, second = checkerboard(height, width, latent.device)
-        decoded, group_bits = [], []
-        for group, target in enumerate(scaled.split(self.config.groups, 1)):
+        prior, shape = self.prior, (latent.shape[1], latent.shape[2])
+        walk = _Walk(self, coder, log2_step, features)
+        decoded, bits, gains = [], [], []
+        state = prior.begin(features)
+        count = len(self.config.groups) if groups is None else groups
+        for group in range(count):
+            rows = latent[..., prior.block(group)].flatten(1, 2)
+            passes = _Passes(walk, group, rows)
+            state, back = passes.first(state, shape) if group == 0 else passes.later(state, shape)
+            decoded.append(torch.cat(passes.values, 1).index_select(1, back))
+            bits.append(torch.stack(passes.bits).sum(0))
+            gains.append(torch.cat(passes.gains, 1).mean((1, 2)))
+            if group < count - 1:
+                context = torch.cat(passes.contexts, 1).index_select(1, back)
+                state = prior.refine_full[group](context, state, shape)
+        whole = F.pad(torch.cat(decoded, 2), (0, self.config.channels - prior.block(count - 1).stop))
+        missing = (0, len(self.config.groups) - count)
+        return Coded(
+            whole.unflatten(1, shape), F.pad(torch.stack(bits, 1), missing), F.pad(torch.stack(gains, 1), missing)
+        )
 
-            def code(
-                state: Tensor, rows: Tensor, group: int = group, target: Tensor = target
-            ) -> tuple[Tensor, Tensor, Tensor]:
-                """One pass: its decoded latent and what the trunk sees of it [B, channels, n, 1], and its bits [B]."""
-                mean, log2_scale = prior.predict(group, _at(state, rows), steps, log2_step)
-                coded, bits = coder(_at(target, rows) - mean, log2_scale, log2_step)
-                return mean + coded, prior.context(group, mean + coded, log2_step), bits
-
-            def place(early: Tensor, late: Tensor | None) -> Tensor:
-                """Rows of the two passes at their positions. -> [B, channels, h, w]"""
-                shape = (early.shape[0], height * width, early.shape[1])
-                full = torch.zeros(shape, dtype=torch.float32, device=early.device).index_copy(
-                    1, first, early[..., 0].transpose(1, 2).float()
-                )
-                if late is not None:
-                    full = full.index_copy(1, second, late[..., 0].transpose(1, 2).float())
-                return full.unflatten(1, (height, width)).permute(0, 3, 1, 2)
-
-            early, seen, bits = code(state, first)
-            trunk = prior.refine_half[group](place(seen, None), state)
-            late, seen_late, bits_late = code(trunk, second)
-            group_bits.append(bits + bits_late)
-            decoded.append(place(early, late))
-            if group < len(self.config.groups) - 1:
-                state = prior.refine_full[group](place(seen, seen_late), state)
-        return Coded(torch.cat(decoded, 1), side_bits, group_bits)
-
-    def forward(self, x: Tensor, log2_step: Tensor, quantise: Quantise, *, noise: bool) -> tuple[Tensor, Coded]:
+    def forward(
+        self, x: Tensor, log2_step: Tensor, tune: Tensor, quantise: Quantise, *, noise: bool, groups: int | None = None
+    ) -> tuple[Tensor, Coded]:
         """Encode and decode pictures.
 
         Args:
-            x: [B, 3, H, W] in [-0.5, 0.5], sides multiples of 16.
+            x: [B, H, W, 3] in [-0.5, 0.5], sides multiples of 16.
             log2_step: [B].
+            tune: [B], 0 or 1; see `Header`.
             quantise: What chooses the codewords.
             noise: See `straight_through`.
+            groups: See `code`.
 
         Returns:
-            The decoded pictures [B, 3, H, W], and what they cost.
+            The decoded pictures [B, H, W, 3], and what they cost.
         """
-        latent = self.analysis(x).float()
-        coded = self.code(latent, log2_step, straight_through(quantise, noise=noise))
-        return self.picture(coded, log2_step), coded
+        features = self.features(log2_step, tune)
+        latent = self.analysis(x, features)
+        coded = self.code(latent, log2_step, features, straight_through(quantise, noise=noise), groups)
+        return self.synthesis(coded.decoded, log2_step, features), coded
 
-    def picture(self, coded: Coded, log2_step: Tensor) -> Tensor:
-        """The decoded pictures [B, 3, H, W]."""
-        return self.synthesis(coded.decoded * torch.exp2(log2_step)[:, None, None, None], log2_step).float()
+
+class _Walk:
+    """What all passes of a walk share."""
+
+    def __init__(self, network: Network, coder: Coder, log2_step: Tensor, features: Tensor) -> None:
+        self.prior, self.coder, self.hold_gains = network.prior, coder, network.hold_gains
+        self.log2_step, self.features = log2_step, features
+        self.log2_steps = network.prior.log2_steps(log2_step, features)
+
+
+class _Passes:
+    """The passes of one group, in the order of coding: decoded latents, their contexts and place gains, and bits."""
+
+    def __init__(self, walk: _Walk, group: int, rows: Tensor) -> None:
+        self.walk, self.group, self.rows = walk, group, rows
+        self.values: list[Tensor] = []
+        self.contexts: list[Tensor] = []
+        self.gains: list[Tensor] = []
+        self.bits: list[Tensor] = []
+
+    def do(self, state: Tensor, at: Tensor) -> None:
+        """One pass. state: at its positions, [B, n, state]; at: [n]"""
+        walk, prior = self.walk, self.walk.prior
+        block = prior.block(self.group)
+        said = prior.predict(self.group, state, walk.features, walk.log2_steps[:, block], hold_gains=walk.hold_gains)
+        residual = self.rows.index_select(1, at) / said.step - said.centre
+        coded, bits = walk.coder(residual, said, walk.log2_step)
+        value = (said.centre + coded) * said.step
+        self.values.append(value)
+        self.contexts.append(prior.context(self.group, value))
+        self.gains.append(said.gain)
+        self.bits.append(bits)
+
+    def first(self, start: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The five passes of the first group. -> state of all positions [B, h*w, state], and the way back to their order"""
+        parts, near, back = hierarchy(*shape, self.rows.device)
+        states: list[Tensor] = []
+        for number, at in enumerate(parts):
+            if not len(at):
+                continue
+            if number:
+                known = torch.cat(self.contexts, 1), torch.cat(states, 1)
+                states.append(self.walk.prior.near[number - 1](*known, start, near[number - 1]))
+            else:
+                states.append(start.expand(-1, len(at), -1))
+            self.do(states[-1], at)
+        return torch.cat(states, 1).index_select(1, back), back
+
+    def later(self, state: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The two passes of a later group. -> the state as it was, and the way back to the order of positions"""
+        (first, second), back = checkerboard(*shape, self.rows.device)
+        self.do(state.index_select(1, first), first)
+        if len(second):
+            seen = F.pad(self.contexts[0], (0, 0, 0, len(second))).index_select(1, back)
+            self.do(self.walk.prior.refine_half[self.group](seen, state, shape, second), second)
+        return state, back

@@ -2,25 +2,33 @@
 
 It has the layers and names of `vqbitstream.prior.Prior`; `vqcodec.vqvae.integers` converts one into the other. Activations are
 multiples of 1/32 in [-127/32, 127/32]. Weights are multiples of a power of two per output channel with |integer| <= 127. Gradients
-pass straight through the rounding.
+pass straight through the rounding. Channels last: [B, n, channels], rows of latent positions.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from vqbitstream.geometry import SIDE_FACTOR
-from vqbitstream.prior import STEP_KNOTS
+from vqbitstream.arithmetic import OCTAVE
+from vqbitstream.prior import (
+    CHANNEL_GAIN_MAX,
+    FEATURES,
+    FIRST_PASSES,
+    LOG2_SCALE_MAX,
+    LOG2_SCALE_MIN,
+    NEIGHBOURS,
+    PLACE_GAIN_MAX,
+)
 
 from vqcodec.models.config import ModelConfig
-from vqcodec.vqvae.transforms import compand, step_features
+from vqcodec.vqvae.transforms import Depthwise, compand, depthwise
 
 ACT_LOG2 = 5  # activations are integers / 2^5
 MEAN_LOG2 = 6  # means are integers / 2^6, in sigmas of their channel
-SCALE_LOG2 = 5  # log2-scales are integers / 2^5, in octaves over sigma
+SCALE_LOG2 = 5  # log2-scales and gains are integers / 2^5, in octaves
 ACT_MAX = 127 / 2**ACT_LOG2
 SHIFT_MAX = 14
 
@@ -65,39 +73,87 @@ def activation(x: Tensor, leaky: bool = False) -> Tensor:
     return _Activation.apply(x, leaky)
 
 
-def weight_shift(weight: Tensor) -> Tensor:
-    """Per output channel the largest k with |w| 2^k <= 127. [out, ...] -> float [out], integer-valued in 1..14."""
-    peak = weight.detach().float().flatten(1).abs().amax(1).clamp(min=1e-6)
-    return torch.floor(torch.log2(127 / peak)).clamp(1, SHIFT_MAX)
+class _OnGrid:
+    """What layers share whose weights and bias lie on an integer grid. Its scale, a power of two per output, follows the weights
+    at each `regrid`."""
+
+    weight: Any
+    bias: Any
+    scale: Tensor
+    inputs_axis: int  # of the weight
+
+    def grid(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias on the grid."""
+        scale = self.scale if self.inputs_axis == 0 else self.scale[:, None]
+        unit = self.scale * 2**ACT_LOG2
+        return _GridWeight.apply(self.weight, scale), round_ste(self.bias * unit) / unit
+
+    @torch.no_grad()
+    def regrid(self) -> None:
+        """Per output the largest scale 2^k, k in 1..14, with |weight| 2^k <= 127."""
+        peak = self.weight.float().abs().amax(self.inputs_axis).clamp(min=1e-6)
+        self.scale.copy_(torch.exp2(torch.floor(torch.log2(127 / peak)).clamp(1, SHIFT_MAX)))
 
 
-class IntConv(nn.Conv2d):
-    """A convolution (1x1 or 3x3, zero padding) whose weights and bias lie on the integer grid."""
+class IntLinear(_OnGrid, nn.Linear):
+    """A 1x1 layer on the integer grid."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 1) -> None:
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+    inputs_axis = 1
 
-    def grid(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight and bias as integers, and the shift."""
-        shift = weight_shift(self.weight)
-        scale = torch.exp2(shift)[:, None, None, None]
-        weight = _GridWeight.apply(self.weight, scale) * scale
-        bias = torch.floor(cast(Tensor, self.bias) * torch.exp2(shift + ACT_LOG2) + 0.5)
-        return weight, bias, shift
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("scale", torch.ones(outputs))
+        self.regrid()
 
     def forward(self, x: Tensor) -> Tensor:
-        shift = weight_shift(self.weight)
-        weight = _GridWeight.apply(self.weight, torch.exp2(shift)[:, None, None, None])
-        scale = torch.exp2(shift + ACT_LOG2)
-        bias = round_ste(cast(Tensor, self.bias) * scale) / scale
-        if self.kernel_size == (1, 1):
-            return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-        return F.conv2d(x, weight, bias, padding=self.padding)
+        return F.linear(x, *self.grid())
 
 
-def _joined(*parts: Tensor) -> Tensor:
-    """Concatenated channels, innermost in memory. [B, ., h, w] each -> [B, sum, h, w]"""
-    return torch.cat([p.permute(0, 2, 3, 1) for p in parts], 3).permute(0, 3, 1, 2)
+class IntDepthwise(_OnGrid, Depthwise):
+    """A depthwise layer on the integer grid. [B, h, w, channels] -> same"""
+
+    inputs_axis = 0
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__(channels, kernel)
+        self.register_buffer("scale", torch.ones(channels))
+        self.regrid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return depthwise(x, *self.grid(), self.kernel)
+
+
+def _joined(context: Tensor, state: Tensor) -> Tensor:
+    return torch.cat([context.to(state.dtype), state], 2)
+
+
+class Near(nn.Module):
+    """The state of new positions of the first group, from their four nearest known ones."""
+
+    def __init__(self, channels: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.reduce = IntLinear(channels + config.state, config.near)
+        self.near = IntLinear(NEIGHBOURS * config.near, config.reduce)
+        self.mix = IntLinear(config.reduce, config.state)
+        with torch.no_grad():
+            self.mix.weight.mul_(0.5)
+        self.mix.regrid()
+
+    def forward(self, context: Tensor, state: Tensor, start: Tensor, neighbours: Tensor) -> Tensor:
+        """New states.
+
+        Args:
+            context: Of the m known positions, [B, m, channels].
+            state: Of the known positions, [B, m, state].
+            start: Of all positions before anything is known, [B, 1, state].
+            neighbours: Flat [n * 4], 0..m; m is outside.
+
+        Returns:
+            [B, n, state].
+        """
+        told = F.pad(activation(self.reduce(_joined(context, state)), leaky=True), (0, 0, 0, 1))
+        heard = told.index_select(1, neighbours).unflatten(1, (-1, NEIGHBOURS)).flatten(2)
+        return activation(start + activation(self.mix(activation(self.near(heard), leaky=True))))
 
 
 class Refine(nn.Module):
@@ -105,50 +161,81 @@ class Refine(nn.Module):
 
     def __init__(self, channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.reduce = IntConv(channels + config.state, config.reduce)
-        self.mix = IntConv(config.reduce, config.state, 3)
+        self.reduce = IntLinear(channels + config.state, config.reduce)
+        self.space = IntDepthwise(config.reduce, 3)
+        self.mix = IntLinear(config.reduce, config.state)
         with torch.no_grad():
             self.mix.weight.mul_(0.5)
+        self.mix.regrid()
 
-    def forward(self, context: Tensor, state: Tensor) -> Tensor:
+    def forward(self, context: Tensor, state: Tensor, shape: tuple[int, int], rows: Tensor | None = None) -> Tensor:
+        """New states.
+
+        Args:
+            context: [B, h*w, channels].
+            state: [B, h*w, state].
+            shape: h and w.
+            rows: Flat positions to compute, [n]; all by default.
+
+        Returns:
+            [B, n, state].
+        """
         x = activation(self.reduce(_joined(context, state)), leaky=True)
+        x = activation(self.space(x.unflatten(1, shape))).flatten(1, 2)
+        if rows is not None:
+            x, state = x.index_select(1, rows), state.index_select(1, rows)
         return activation(state + activation(self.mix(x)))
 
 
 class Head(nn.Module):
-    """State to mean (in sigmas) and log2 of the scale over sigma, for each channel of a group."""
+    """State to mean (in sigmas) and log2 of the scale over sigma of each channel of a group, and the place gain in octaves."""
 
     def __init__(self, channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.hidden = IntConv(config.state + STEP_KNOTS, config.hidden)
-        self.out = IntConv(config.hidden, 2 * channels)
+        self.hidden = IntLinear(config.state + FEATURES, config.hidden)
+        self.out, self.gain = IntLinear(config.hidden, 2 * channels), IntLinear(config.hidden, 1)
         with torch.no_grad():
             self.out.weight.mul_(0.3)
-            cast(Tensor, self.out.bias)[:channels] = 0
-            cast(Tensor, self.out.bias)[channels:] = -1
+            self.out.bias[:channels] = 0
+            self.out.bias[channels:] = -1
+            self.gain.weight.mul_(0.02)
+            self.gain.bias.zero_()
+        self.out.regrid()
+        self.gain.regrid()
 
-    def forward(self, state: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        steps = steps.expand(-1, -1, *state.shape[2:])
-        x = activation(self.hidden(_joined(state, steps)), leaky=True)
+    def forward(self, state: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = features[:, None].expand(-1, state.shape[1], -1)
+        x = activation(self.hidden(_joined(state, features.to(state.dtype))), leaky=True)
         with torch.autocast(x.device.type, enabled=False):
-            mean, log_scale = self.out(x.to(self.out.weight.dtype)).chunk(2, 1)
-        return round_ste(mean, MEAN_LOG2), round_ste(log_scale, SCALE_LOG2)
+            x = x.to(self.out.weight.dtype)
+            mean, log2_scale = self.out(x).chunk(2, 2)
+            gain = self.gain(x)
+        most = PLACE_GAIN_MAX / OCTAVE
+        return (
+            round_ste(mean, MEAN_LOG2),
+            round_ste(log2_scale, SCALE_LOG2),
+            round_ste(gain, SCALE_LOG2).clamp(-most, most),
+        )
 
 
 class Prediction(NamedTuple):
-    """What the prior predicts for one group, in steps.
+    """What the prior says of a group of channels at n positions.
 
     Attributes:
-        mean: [B, channels, h, w].
-        log2_scale: Laplace's b, [B, channels, h, w] in octaves.
+        centre: The predicted mean in local steps, [B, n, channels].
+        log2_scale: Laplace's b in octaves of the local step, [B, n, channels].
+        step: The local step in the unit of pixels, [B, n, channels].
+        gain: Place gain in octaves, [B, n, 1].
     """
 
-    mean: Tensor
+    centre: Tensor
     log2_scale: Tensor
+    step: Tensor
+    gain: Tensor
 
 
 class SoftPrior(nn.Module):
-    """Side grid and channel groups, coarse to fine, each in two checkerboard passes around one shared trunk.
+    """Channel groups, coarse to fine, around one shared trunk; see `vqbitstream.latent` for the order of positions.
 
     Args:
         config: Its sizes.
@@ -160,36 +247,60 @@ class SoftPrior(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("sigma", torch.ones(config.channels))
-        self.side_log2_scale = nn.Parameter(torch.zeros(STEP_KNOTS, config.side_channels))
-        self.side_up = IntConv(config.side_channels, SIDE_FACTOR**2 * config.side_up)
-        self.start = IntConv(config.side_up, config.state, 3)
-        self.start_step = IntConv(STEP_KNOTS, config.state)
+        self.channel_gain = nn.Parameter(torch.zeros(FEATURES, config.channels))  # octaves
+        self.start = IntLinear(FEATURES, config.state)
+        self.near = nn.ModuleList(Near(config.groups[0], config) for _ in range(FIRST_PASSES - 1))
         self.heads = nn.ModuleList(Head(g, config) for g in config.groups)
-        self.refine_half = nn.ModuleList(Refine(g, config) for g in config.groups)
+        halves = [
+            nn.Identity(),
+            *(Refine(g, config) for g in config.groups[1:]),
+        ]  # the first group has passes of its own
+        self.refine_half = nn.ModuleList(halves)
         self.refine_full = nn.ModuleList(Refine(g, config) for g in config.groups[:-1])
 
-    def side_scales(self, log2_step: Tensor) -> Tensor:
-        """log2-scale of every side channel. [B] -> [B, side_channels, 1, 1]"""
-        return ((step_features(log2_step) / 2) @ round_ste(self.side_log2_scale, SCALE_LOG2))[:, :, None, None]
+    def regrid(self) -> None:
+        """Let every layer's grid follow its weights."""
+        for module in self.modules():
+            if isinstance(module, _OnGrid):
+                module.regrid()
 
-    def begin(self, side: Tensor, log2_step: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Quantised side grid -> state [B, state, h, w] and step features [B, 7, 1, 1]."""
-        steps = step_features(log2_step)[:, :, None, None]
-        x = activation(self.side_up(activation(side / 8)), leaky=True)
-        x = F.pixel_shuffle(x, SIDE_FACTOR)[:, :, :height, :width]
-        return activation(activation(self.start(x)) + activation(self.start_step(steps))), steps
+    def begin(self, features: Tensor) -> Tensor:
+        """The state of every position before anything is known. [B, 16] -> [B, 1, state]"""
+        return activation(self.start(features))[:, None]
 
-    def context(self, group: int, decoded: Tensor, log2_step: Tensor) -> Tensor:
-        """Decoded latent of a group, in steps, to what the trunk sees of it."""
-        return activation(compand(decoded * torch.exp2(self.offset(group, log2_step))))
+    def log2_steps(self, log2_step: Tensor, features: Tensor) -> Tensor:
+        """log2 of the step of each channel, without place gain. [B], [B, 16] -> [B, C]"""
+        most = CHANNEL_GAIN_MAX / OCTAVE
+        gains = round_ste(self.channel_gain, SCALE_LOG2).clamp(-most, most)
+        with torch.autocast(features.device.type, enabled=False):
+            return (features.to(gains.dtype) / 2) @ gains + log2_step[:, None]
 
-    def offset(self, group: int, log2_step: Tensor) -> Tensor:
-        """log2(step / sigma). [B] -> [B, channels of the group, 1, 1]"""
+    def predict(
+        self, group: int, state: Tensor, features: Tensor, log2_steps: Tensor, *, hold_gains: bool = False
+    ) -> Prediction:
+        """Predict a group of channels.
+
+        Args:
+            group: Index of the group.
+            state: [B, n, state].
+            features: [B, 16].
+            log2_steps: Of the group's channels, [B, channels]; see `log2_steps`.
+            hold_gains: Give the place gains no gradient.
+        """
+        mean, log2_scale, gain = self.heads[group](state, features)
+        if hold_gains:
+            gain = gain.detach()
+        log2_local = log2_steps[:, None] + gain
+        ratio = torch.log2(self.sigma[self.block(group)]) - log2_local
+        low, high = LOG2_SCALE_MIN / OCTAVE, LOG2_SCALE_MAX / OCTAVE
+        centre = mean * torch.exp2(ratio)
+        return Prediction(centre, (log2_scale + ratio).clamp(low, high), torch.exp2(log2_local), gain)
+
+    def context(self, group: int, latent: Tensor) -> Tensor:
+        """Decoded latent of a group to what the trunk sees of it. [B, n, channels] -> same"""
+        return activation(compand(latent / self.sigma[self.block(group)]))
+
+    def block(self, group: int) -> slice:
+        """The channels of a group."""
         start = sum(self.config.groups[:group])
-        sigma = self.sigma[start : start + self.config.groups[group]]
-        return (log2_step[:, None] - torch.log2(sigma))[:, :, None, None]
-
-    def predict(self, group: int, state: Tensor, steps: Tensor, log2_step: Tensor) -> Prediction:
-        mean, log_scale = self.heads[group](state, steps)
-        offset = self.offset(group, log2_step)
-        return Prediction(mean * torch.exp2(-offset), (log_scale - offset).clamp(-6, 9))
+        return slice(start, start + self.config.groups[group])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from vqbitstream.choice import LAMBDA, candidate_lists, default_rate_weight
-from vqbitstream.prior import LOG2_SCALE_MIN, OCTAVE
+from vqbitstream.arithmetic import OCTAVE
+from vqbitstream.choice import DEAD_ZONE, LAMBDA, candidate_lists, default_rate_weight
+from vqbitstream.prior import LOG2_SCALE_MIN
 from vqbitstream.vectors import (
     BOOKS,
     CODEWORDS,
     LEVEL_TOP,
     ONE,
+    RADIUS,
     RATIO_BINS,
     SINGLE_TABLES,
     SYMBOLS,
@@ -26,7 +30,10 @@ from vqbitstream.vectors import (
 from vqcodec.vqvae.rate import laplace_bits
 
 RATIO_CENTRES = (-64, -32, 0, 32, 64)  # 1/32 octave, of first minus second log2-scale
-REFRESH_CALLS = 256  # how often candidate lists follow the moving codebooks
+OVERLOAD = RADIUS + 0.4  # steps: what lies further goes to whole steps, as it does by the escape in a file
+CELLS = 36  # half-step cells of a candidate list, along a side
+COUNTED = 8  # while training, every so many-th choice is counted
+SPREAD = 8192  # rows that share out the gradients of the pinned zero, so that adding them does not collide
 COUNT_DECAY = 0.9995
 START_COUNT = 4000.0  # weight of the Laplace start in every table
 
@@ -45,10 +52,32 @@ def laplace_tables() -> Tensor:
     return tables / tables.sum(1, keepdim=True)
 
 
-class SoftQuantizer(nn.Module):
-    """Residual and predicted scale to decoded residual: codebooks at level 0, the integer grid at levels 1 to 3.
+class _Codeword(torch.autograd.Function):
+    """Rows of the codebooks, [4 * 289, 2] at [n] -> [n, 2]; a row that is not live is zero and gets no gradient.
 
-    While training, it counts its choices, so that the bits of the choice follow them.
+    Its own backward, since that of an index is slow where thousands of pairs choose one codeword: the zero vector.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, codebooks: Tensor, index: Tensor, live: Tensor) -> Tensor:
+        ctx.save_for_backward(index, live)
+        ctx.rows = len(codebooks)
+        return codebooks.index_select(0, index) * live[:, None]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        index, live = ctx.saved_tensors
+        elsewhere = ctx.rows + torch.arange(len(index), device=index.device) % SPREAD
+        out = gradients[0].new_zeros(ctx.rows + SPREAD, 2)
+        out.index_add_(0, torch.where(live, index, elsewhere), gradients[0])
+        return out[: ctx.rows], None, None
+
+
+class SoftQuantizer(nn.Module):
+    """Residual and predicted scale to decoded residual: codebooks at level 0, whole steps at levels 1 to 3.
+
+    While training, it counts its choices, so that the bits of the choice follow them. On a GPU no shape depends on data, so that a
+    CUDA graph can hold it; on a CPU only those pairs are looked at that need it.
     """
 
     counts: Tensor
@@ -65,7 +94,6 @@ class SoftQuantizer(nn.Module):
         self.register_buffer("book", torch.from_numpy(single_table_book()), persistent=False)
         lists = torch.from_numpy(candidate_lists(self.codebooks.detach().numpy()))
         self.register_buffer("candidates", lists, persistent=False)
-        self.calls = 0
 
     def vectors(self) -> Tensor:
         """The codebooks with the zero vector pinned. [4, 289, 2]"""
@@ -73,10 +101,15 @@ class SoftQuantizer(nn.Module):
         pin[ZERO] = 0
         return self.codebooks * pin
 
+    @torch.no_grad()
     def refresh(self) -> None:
         """Update the candidate lists after the codebooks have moved."""
-        lists = candidate_lists(self.codebooks.detach().float().cpu().numpy())
-        self.candidates.copy_(torch.from_numpy(lists))
+        axis = (torch.arange(CELLS, device=self.codebooks.device) - (CELLS - 1) / 2) / 2
+        cells = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2).to(self.codebooks)
+        for book, lists in zip(self.codebooks, self.candidates, strict=True):
+            distance = (cells - book).square().sum(-1)
+            nearest = distance.topk(lists.shape[1] - 1, dim=1, largest=False).indices
+            lists[:, :-1] = nearest  # the last stays the zero vector
 
     def forward(
         self, residual: Tensor, log2_scale: Tensor, log2_step: Tensor, rate_weight: float | None = None
@@ -84,65 +117,64 @@ class SoftQuantizer(nn.Module):
         """Choose the codewords.
 
         Args:
-            residual: [B, channels, h, w] in steps.
-            log2_scale: [B, channels, h, w] in octaves.
+            residual: [B, n, channels] in local steps. Pairs are neighbouring channels.
+            log2_scale: [B, n, channels] in octaves.
             log2_step: [B].
             rate_weight: See `Chooser.encode`; by default that of the steps.
 
         Returns:
             The decoded residual, whose gradient reaches only the codebooks, and the grid points that its codewords started from.
         """
-        if self.training:
-            if self.calls % REFRESH_CALLS == 0:
-                self.refresh()
-            self.calls += 1
-        batch, channels, height, width = residual.shape
-
-        def as_pairs(x: Tensor) -> Tensor:
-            return x.detach().float().reshape(batch, channels // 2, 2, height, width).transpose(2, 4).reshape(-1, 2)
-
-        rest, scales = as_pairs(residual), as_pairs(log2_scale)
+        rest, scales = (x.detach().float().reshape(-1, 2) for x in (residual, log2_scale))
         share = (
             default_rate_weight(log2_step.float()) if rate_weight is None else torch.full_like(log2_step, rate_weight)
         )
-        weight = LAMBDA * share.repeat_interleave(len(rest) // batch)
+        weight = LAMBDA * share.repeat_interleave(len(rest) // len(residual))
         mean, ratio, top = mean_and_ratio(torch.floor(scales * OCTAVE + 0.5).long())
-        single = top <= LEVEL_TOP[0]
+        peak = rest.abs().amax(1)
+        single = (top <= LEVEL_TOP[0]) & (peak <= OVERLOAD)
         table = single_table(mean, ratio)
-        index = torch.full_like(table, ZERO)
-        rows = torch.nonzero(single & (rest.abs().amax(1) > 0.3)).squeeze(1)
-        index[rows] = self._choose(rest[rows], table[rows], weight[rows])
+        book = self.book.index_select(0, table)
+        near = single & (peak > DEAD_ZONE)
+        if rest.is_cuda:
+            index = torch.where(near, self._choose(rest, table, book, weight), ZERO)
+            steps = _choose_steps(rest, scales, weight)
+        else:
+            rows, coarse = (torch.nonzero(mask).squeeze(1) for mask in (near, ~single))
+            chosen = self._choose(*(x.index_select(0, rows) for x in (rest, table, book, weight)))
+            index = torch.full_like(table, ZERO).index_copy_(0, rows, chosen)
+            whole = _choose_steps(*(x.index_select(0, coarse) for x in (rest, scales, weight)))
+            steps = torch.zeros_like(rest).index_copy_(0, coarse, whole)
         if self.training:
-            flat = table[single] * SYMBOLS + index[single]
-            fresh = torch.bincount(flat, minlength=self.counts.numel()).reshape(self.counts.shape)
-            self.counts.mul_(COUNT_DECAY).add_(_over_ranks(fresh) * (1 - COUNT_DECAY))
-        rounded = torch.zeros_like(rest)
-        rows = torch.nonzero(~single).squeeze(1)
-        rounded[rows] = _choose_steps(rest[rows], scales[rows], weight[rows])
-
-        def as_planes(pairs: Tensor) -> Tensor:
-            return pairs.reshape(batch, channels // 2, width, height, 2).transpose(2, 4).reshape(residual.shape)
-
-        coded = torch.where(single[:, None], self.vectors()[self.book[table], index], rounded)
-        cells = torch.where(single[:, None], self.grid[index], rounded)
-        return as_planes(coded), as_planes(cells)
+            self._count(table[::COUNTED], index[::COUNTED], single[::COUNTED])
+        vectors = _Codeword.apply(self.codebooks.view(-1, 2), book * CODEWORDS + index, single & (index != ZERO))
+        coded = torch.where(single[:, None], vectors, steps)
+        cells = torch.where(single[:, None], self.grid.index_select(0, index), steps)
+        return coded.reshape(residual.shape), cells.reshape(residual.shape)
 
     @torch.no_grad()
-    def _choose(self, rest: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-        book = self.book[table]
-        cell = torch.floor(2 * rest).clamp(-18, 17).long() + 18
-        candidates = self.candidates[book, 36 * cell[:, 0] + cell[:, 1]]  # (n, 7)
-        vectors = self.codebooks[book[:, None], candidates]
-        cost = (rest[:, None] - vectors).square().sum(-1)
-        bits = -torch.log2(self.counts / self.counts.sum(1, keepdim=True))
-        cost = cost + weight[:, None] * bits[table[:, None], candidates]
-        best = cost.argmin(1, keepdim=True)
-        return candidates.gather(1, best).squeeze(1)
+    def _choose(self, rest: Tensor, table: Tensor, book: Tensor, weight: Tensor) -> Tensor:
+        """The cheapest candidates. [n, 2] and [n] three times -> [n]"""
+        cell = torch.floor(2 * rest).clamp(-CELLS // 2, CELLS // 2 - 1).long() + CELLS // 2
+        flat = (book * CELLS + cell[:, 0]) * CELLS + cell[:, 1]
+        candidates = self.candidates.flatten(0, 1).index_select(0, flat)  # (n, 7)
+        rows = (book[:, None] * CODEWORDS + candidates).flatten()
+        vectors = self.codebooks.view(-1, 2).index_select(0, rows).view(*candidates.shape, 2)
+        bits = -torch.log2(self.counts / self.counts.sum(1, keepdim=True)).flatten()
+        bits = bits.index_select(0, (table[:, None] * SYMBOLS + candidates).flatten()).view(candidates.shape)
+        cost = (rest[:, None] - vectors).square().sum(-1) + weight[:, None] * bits
+        return candidates.gather(1, cost.argmin(1, keepdim=True)).squeeze(1)
+
+    @torch.no_grad()
+    def _count(self, table: Tensor, index: Tensor, single: Tensor) -> None:
+        fresh = torch.zeros(self.counts.numel(), dtype=self.counts.dtype, device=self.counts.device)
+        fresh.index_add_(0, table * SYMBOLS + index, single.to(fresh) * COUNTED)
+        self.counts.mul_(COUNT_DECAY).add_(_over_ranks(fresh).view_as(self.counts), alpha=1 - COUNT_DECAY)
 
 
 @torch.no_grad()
 def _choose_steps(rest: Tensor, log2_scale: Tensor, weight: Tensor) -> Tensor:
-    """The nearest whole step on each axis, or a cheaper one nearer to zero. [n, 2] twice and [n] to [n, 2]."""
+    """The nearest whole step on each axis, or a cheaper one nearer to zero. [n, 2] twice and [n] -> [n, 2]"""
     nearest = torch.floor(rest + 0.5)
     inward = nearest - nearest.sign()
 

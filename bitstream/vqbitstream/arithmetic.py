@@ -46,9 +46,8 @@ def gain_power(gain: Ints) -> npt.NDArray[np.float64]:
 
 
 def _times_power(values: Ints, exponent: Ints) -> npt.NDArray[np.float64]:
-    return np.ldexp(
-        values.astype(np.float64), exponent.astype(np.int32)
-    )  # where C's long has 32 bits, ldexp takes no int64
+    # ldexp takes no int64 on Windows, where C's long has 32 bits
+    return np.ldexp(values.astype(np.float64), exponent.astype(np.int32))
 
 
 def scaled(values: Array, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64] | None = None) -> Array:

@@ -170,8 +170,9 @@ def cold(_: Summary) -> str:
         for operation in dict.fromkeys(key.partition("/")[2] for key in record[kind]):
             rows.append([operation + ending, *(_cost(record[kind].get(f"{name}/{operation}")) for name in names)])
     sizes = [f"{record['installations'][name]['site_packages_bytes'] / 1e6:.0f} MB" for name in names]
+    threads = "1 thread" if record["threads"] == 1 else f"{record['threads'] or 'all'} threads"
     return (
-        f"{record['date'][:10]}, {record['machine']['processor']}, {record['threads'] or 'all'} threads, "
+        f"{record['date'][:10]}, {record['machine']['processor']}, {threads}, "
         f"medians of {record['repeat']} runs, "
         f"others used {record['others_percent']} % of a core meanwhile:\n\n"
         + _table(("command", *names), [*rows, ["site-packages", *sizes]])

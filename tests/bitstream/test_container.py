@@ -252,6 +252,6 @@ def test_golden_files_are_whole() -> None:
 def test_pictures_of_up_to_65535_pixels_and_one_tile_have_a_single_section(
     width: int, height: int, single: bool
 ) -> None:
-    header = Header.for_picture(width, height, step_code=20_000, model_id=bytes(8), layers=5)
+    header = Header.for_picture(width, height, step_code=20_000, tune=1, model_id=bytes(8), layers=5)
     assert header.single_section == single
     assert header.sections == (1 if single else 5 * len(header.tiles))

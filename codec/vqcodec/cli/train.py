@@ -12,11 +12,13 @@ from vqcodec.cli.console import Finite, guard
 
 @click.command()
 @click.argument("data", metavar="DATA...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--minutes", type=Finite(min=0), help="How long to train; with --resume, a new plan of that length.")
+@click.option(
+    "--minutes", type=Finite(min=0), help="How long to train, 0 only exports; with --resume, a new plan of that length."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/NAME, runs/model without a name]"
 )
-@click.option("--from", "start", metavar="MODEL", help="Fine-tune this model (a name or a weights file).")
+@click.option("--from", "start", metavar="MODEL", help="Start from this model: a name, a weights file or a checkpoint.")
 @click.option("--name", help="Register the result among your models, for `-m NAME`.")
 @click.option(
     "--bottleneck",
@@ -26,9 +28,7 @@ from vqcodec.cli.console import Finite, guard
     help="gaussian: a VAE bottleneck inside the model of --from, for interpolation and sampling.",
 )
 @click.option("--resume", type=click.Path(path_type=Path), help="A checkpoint to continue.")
-@click.option(
-    "--phase", "phases", multiple=True, type=click.Choice(["prior", "joint", "vector"]), help="Only these phases."
-)
+@click.option("--phase", "phases", multiple=True, type=click.Choice(["noise", "vector"]), help="Only these phases.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--batch", type=click.IntRange(1), help="Crops per step, on each rank.  [default: 8 of 192 pixels]")
 @click.option(

@@ -155,7 +155,8 @@ class Descent:
             )
             decoded = coded.decoded[..., : latent.shape[3]]
             cost = self.distortion(decoded) + coded.bits
-        found = torch.autograd.grad(cost.sum(), latent)[0] if slope else None
+            total = cost.sum()  # in here: the caller may have switched gradients off
+        found = torch.autograd.grad(total, latent)[0] if slope else None
         return Probed(cost.detach(), decoded.detach(), found)
 
     def _autocast(self) -> torch.autocast:

@@ -129,6 +129,37 @@ def random_crops(
     return torch.cat(out).clamp(0, 255) / 255 - 0.5
 
 
+def varied(x: Tensor, rng: np.random.Generator, share: float = 0.25) -> Tensor:
+    """A share of the crops made darker, of other gamma, more saturated or sharpened: kinds that collections of photographs lack.
+
+    Args:
+        x: [B, H, W, 3] in [-0.5, 0.5].
+        rng: Where the randomness comes from.
+        share: Of the crops that are changed in each of the two ways, tone or detail.
+
+    Returns:
+        The same shape and range, in whole levels.
+    """
+    count = len(x)
+
+    def drawn(low: float, high: float, rest: float) -> Tensor:
+        values = np.where(rng.random(count) < share / 2, rng.uniform(low, high, count), rest)
+        return torch.from_numpy(values.astype(np.float32)).to(x.device).view(-1, 1, 1, 1)
+
+    exposure, gamma, saturation, sharpening = (
+        drawn(0.05, 0.7, 1),
+        drawn(0.6, 1.8, 1),
+        drawn(1, 2, 1),
+        drawn(0.5, 2.5, 0),
+    )
+    x = x + 0.5
+    blurred = F.avg_pool2d(x.permute(0, 3, 1, 2), 3, 1, 1, count_include_pad=False).permute(0, 2, 3, 1)
+    x = x + sharpening * (x - blurred)
+    grey = x.mean(3, keepdim=True)
+    x = (grey + saturation * (x - grey)).clamp(1e-6, 1)
+    return torch.round(255 * exposure * x**gamma) / 255 - 0.5
+
+
 def patch_basis(pictures: Sequence[Tensor], channels: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """PCA of 16x16 patches around mid-grey, coarse to fine.
 

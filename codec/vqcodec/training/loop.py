@@ -1,9 +1,9 @@
 """The training loop: phases of a number of minutes each, on CPU or GPU, resumable at any moment.
 
-1. `prior`: the prior alone, on cached latents of the linear transform.
-2. `joint`: transforms and prior together, with additive noise for the rate and rounding for the picture.
-3. `vector`: decoder, prior and codebooks under the rate-aware choice of the encoder. The analysis is frozen: the choice is piecewise
-   constant in the latent, so it has no useful gradient, and every straight-through estimator that was tried made it worse.
+1. `noise`: everything, with additive noise for the rate and rounding for the picture.
+2. `vector`: decoder, prior and codebooks under the rate-aware choice of the encoder. The analysis is frozen: the choice is piecewise
+   constant in the latent, so it has no useful gradient, and every straight-through estimator that was tried made it worse. So are the
+   gains: what is coded as zero has no gradient of distortion, and nothing would hold them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +21,35 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from vqbitstream.choice import LAMBDA, SEARCH_RATE_WEIGHT
 
 from vqcodec.atomic import signals_held
-from vqcodec.coding.search import searched
-from vqcodec.models.config import STEP_LOG2_MAX, STEP_LOG2_MIN, ModelConfig
+from vqcodec.models.config import ModelConfig
 from vqcodec.training import checkpoints
 from vqcodec.training import distributed as ranks
-from vqcodec.training.data import patch_basis, random_crops
-from vqcodec.training.dct_adam import spectral_step
-from vqcodec.vqvae.network import Network, Quantise, rounding, straight_through
+from vqcodec.training.data import patch_basis, random_crops, varied
+from vqcodec.vqvae.distortion import Distortion
+from vqcodec.vqvae.network import Network, rounding
 from vqcodec.vqvae.transforms import start_from_basis
 
-LEARNING_RATE = {"prior": 1.5e-3, "joint": 8e-4, "vector": 7e-4}
-PHASE_SHARE = {"prior": 0.1, "joint": 0.7, "vector": 0.2}
-FINE_TUNE_SHARE = {"joint": 0.7, "vector": 0.3}  # from trained weights, for another kind of picture
-PRIOR_RATE = 2.0  # of the others' learning rate
-LINEAR_RATE = 0.3  # of the others' learning rate
+LEARNING_RATE = {"noise": 8e-4, "vector": 6.4e-4}
+PHASE_SHARE = {"noise": 0.75, "vector": 0.25}
+# of the learning rate; the first name that a parameter's name contains counts
+RATE_SHARES = {
+    "linear.weight": 0.3, "lapped.weight": 0.3, "fine.weight": 0.3, ".gain.": 0.15, "channel_gain": 1.0, "prior.": 2.0, "": 1.0,
+}  # fmt: skip
 EMA_DECAY = 0.998
-MAIN_STEPS = (-3.84, -0.32)  # log2: 27 to 37 dB, where three quarters of the crops are drawn
+EYE_SHARE = 0.65  # of the crops of a batch, which come first
+STEP_WEIGHT = (
+    0.6,
+    0.4,
+)  # how much more coarse steps count, by tune: BD-rate counts relative bits, of which they have few
+REGRID_STEPS, REFRESH_STEPS = 16, 256
+MAX_SKIPPED = 0.1  # of the steps
 LOG_SECONDS, SAVE_SECONDS = 20.0, 180.0
+
+
+class TrainingError(ValueError):
+    """The training went astray; the message says how in one line."""
 
 
 @dataclass
@@ -62,16 +70,11 @@ def schedule(fraction: float) -> float:
     return warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(decay, 1.0))))
 
 
-def step_weight(log2_step: Tensor) -> Tensor:
-    """Weight of a crop in the loss: BD-rate counts relative bits, so coarse steps, which cost few, count more."""
-    return torch.exp2(0.6 * (log2_step + 2.3))
-
-
-def draw_steps(count: int, rng: np.random.Generator) -> Tensor:
-    """log2 of a random step per crop. [count]"""
-    wide = rng.random(count) < 0.25
-    low = np.where(wide, STEP_LOG2_MIN, MAIN_STEPS[0])
-    high = np.where(wide, STEP_LOG2_MAX, MAIN_STEPS[1])
+def draw_steps(tune: Tensor, rng: np.random.Generator) -> Tensor:
+    """log2 of a random step for each crop, where files of its tune are used, and a fifth anywhere. [B] -> [B]"""
+    eye, wide = tune.cpu().numpy() > 0, rng.random(len(tune)) < 0.2
+    low = np.where(wide, -6, np.where(eye, -5.7, -4.2))
+    high = np.where(wide, 1, np.where(eye, 0, -0.3))
     return torch.from_numpy(rng.uniform(low, high).astype(np.float32))
 
 
@@ -82,24 +85,11 @@ class PhaseForward(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, phase: str, x: Tensor, log2_step: Tensor) -> tuple[Tensor, Tensor]:
-        """Crops [B, 3, H, W], or latents [B, C, h, w] in the phase `prior`, and [B] -> squared error and bits of each. [B]
-
-        phase: or `search`, which is `vector` after a round of the encoder's search.
-        """
-        network = self.network
-        if phase == "prior":
-            coded = network.code(x, log2_step, straight_through(rounding, noise=True))
-            return torch.zeros_like(coded.bits), coded.bits
-        if phase == "search":
-            latent, side = searched(network, x, log2_step, rounds=1)
-            quantise: Quantise = partial(network.quantise, rate_weight=SEARCH_RATE_WEIGHT)
-            coded = network.code(latent, log2_step, straight_through(quantise, noise=False), side)
-            y = network.picture(coded, log2_step)
-        else:
-            quantise = rounding if phase == "joint" else network.quantise
-            y, coded = network(x, log2_step, quantise, noise=phase == "joint")
-        return (y - x).square().mean((1, 2, 3)), coded.bits
+    def forward(self, phase: str, x: Tensor, log2_step: Tensor, tune: Tensor) -> tuple[Tensor, Tensor]:
+        """Crops [B, H, W, 3], [B] and [B] -> decoded crops and bits of each, [B]"""
+        noise = phase == "noise"
+        y, coded = self.network(x, log2_step, tune, rounding if noise else self.network.quantise, noise=noise)
+        return y, coded.bits
 
 
 class Trainer:
@@ -125,19 +115,19 @@ class Trainer:
         self.device, self.batch, self.crop_px, self.augment = torch.device(device), batch, crop_px, augment
         self.rng = np.random.default_rng((seed, ranks.rank()) if ranks.size() > 1 else seed)
         torch.manual_seed(seed + ranks.rank())
-        self.network = Network(config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = Network(config).to(self.device)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = self._optimizer()
         self.forward: nn.Module = PhaseForward(self.network)
-        self.step = 0
-        self.cache: Tensor | None = None
+        self.step = self.skipped = 0
+        self.tune = (torch.arange(batch) < round(EYE_SHARE * batch)).float().to(self.device)
+        self.compare = [Distortion(crop_px, crop_px, eye=eye).to(self.device) for eye in (True, False)]
         self.say: Callable[[dict[str, Any]], None] = lambda _: None
 
     def _optimizer(self) -> torch.optim.Adam:
-        shares: dict[float, list[torch.nn.Parameter]] = {1.0: [], PRIOR_RATE: [], LINEAR_RATE: []}
+        shares: dict[float, list[torch.nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
-            linear, prior = name.endswith("linear.weight"), name.startswith("prior.")
-            shares[LINEAR_RATE if linear else PRIOR_RATE if prior else 1.0].append(parameter)
+            shares.setdefault(next(v for k, v in RATE_SHARES.items() if k in name), []).append(parameter)
         groups = [{"params": p, "share": share} for share, p in shares.items()]
         return torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
 
@@ -191,53 +181,50 @@ class Trainer:
             self.plan = [Phase(**p) for p in metadata["plan"]]
         return left
 
-    def _cached_latents(self) -> Tensor:
-        """Latents of the untrained transform over many crops, so that the prior trains without it. [N, C, h, w] float16"""
-        if self.cache is None:
-            parts = []
-            with torch.no_grad(), self._autocast():
-                for _ in range(192):
-                    parts.append(self.network.analysis(self._crops()).half())
-            self.cache = torch.cat(parts)
-        return self.cache
-
     def _crops(self) -> Tensor:
-        return random_crops(self.pictures, self.batch, self.crop_px, self.rng, augment=self.augment).to(self.device)
+        """[B, H, W, 3] in [-0.5, 0.5]"""
+        x = random_crops(self.pictures, self.batch, self.crop_px, self.rng, augment=self.augment).to(self.device)
+        x = x.permute(0, 2, 3, 1).contiguous()
+        return varied(x, self.rng) if self.augment else x
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def loss(self, phase: str) -> tuple[Tensor, dict[str, float]]:
         """One batch through the network. Returns the loss and what is logged of it."""
-        log2_step = draw_steps(self.batch, self.rng).to(self.device)
-        weight = step_weight(log2_step)
-        pixels = self.crop_px**2
-        if phase == "prior":
-            cache = self._cached_latents()
-            rows = torch.from_numpy(self.rng.integers(0, len(cache), self.batch)).to(self.device)
-            x = cache[rows].float()
-        else:
-            x = self._crops().contiguous(memory_format=torch.channels_last)
+        log2_step = draw_steps(self.tune, self.rng).to(self.device)
+        x = self._crops()
         with self._autocast():
-            # every other time as the encoder does at its lowest effort
-            error, bits = self.forward("search" if phase == "vector" and self.step % 2 else phase, x, log2_step)
-        bits = bits / pixels
-        if phase == "prior":
-            return (bits * weight).mean(), {"bpp": bits.mean().item(), "loss": bits.mean().item()}
-        cost = 3 * error / (LAMBDA * torch.exp2(2 * log2_step)) + bits
-        psnr = -10 * torch.log10(error.detach() + 1e-10)
+            y, bits = self.forward(phase, x, log2_step, self.tune)
+        eye = round(float(self.tune.sum()))
+        lost = []
+        for compare, part in zip(
+            self.compare, (slice(0, eye), slice(eye, None)), strict=True
+        ):  # squared error alone costs less
+            if len(x[part]):
+                lost.append(compare(compare.references(x[part]), y[part], log2_step[part], self.tune[part]))
+        cost = (bits + torch.cat(lost)) / self.crop_px**2
+        weight = torch.exp2(torch.where(self.tune > 0, STEP_WEIGHT[1], STEP_WEIGHT[0]) * (log2_step + 2.3))
+        squared = (y.detach() - x).square().mean((1, 2, 3))
         return (cost * weight).mean(), {
             "loss": cost.mean().item(),
-            "bpp": bits.mean().item(),
-            "psnr": psnr.mean().item(),
+            "bpp": bits.mean().item() / self.crop_px**2,
+            "psnr": float(-10 * torch.log10(squared + 1e-10).mean()),
         }
 
     def _prepare(self, phase: str) -> None:
         """Choose what learns; with many ranks, their gradients are averaged from here on."""
-        learns = phase != "vector"
+        learns = phase == "noise"
         changed = self.network.analysis.linear.weight.requires_grad != learns
-        for encoder in (self.network.analysis, self.network.side_analysis):
-            encoder.requires_grad_(learns)
+        if changed or self.step == 0:
+            self.network.hold_gains = not learns
+            for name, parameter in self.network.named_parameters():
+                rests = name.startswith("analysis.") or ".gain." in name or name.endswith("channel_gain")
+                parameter.requires_grad_(learns or not rests)
+        if self.step % REGRID_STEPS == 0:
+            self.network.prior.regrid()
+        if not learns and (changed or self.step % REFRESH_STEPS == 0):
+            self.network.quantise.refresh()
         if ranks.size() > 1 and (changed or not isinstance(self.forward, DistributedDataParallel)):
             self.forward = PhaseForward(self.network)  # lets go of the old hooks
             self.forward = DistributedDataParallel(self.forward, find_unused_parameters=True)
@@ -249,22 +236,27 @@ class Trainer:
         self._prepare(phase.name)
         loss, logged = self.loss(phase.name)
         loss.backward()  # type: ignore[no-untyped-call]
-        with signals_held():  # a checkpoint between these lines would have kernels in the wrong domain
+        with signals_held():  # a checkpoint between these lines would hold half a step
             self._update()
         return logged
 
     def _update(self) -> None:
-        """Step along the gradients, and the averaged network after it."""
+        """Step along the gradients, and the averaged network after it. Raises TrainingError if many steps have no finite gradient."""
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        if torch.isfinite(norm):
-            kernels = [(self.network.analysis.linear.weight, 1), (self.network.synthesis.linear.weight, 0)]
-            spectral_step(self.optimizer, kernels)
-        self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        else:
+            self.skipped += 1
+            if self.skipped > max(10, MAX_SKIPPED * self.step):
+                raise TrainingError(f"{self.skipped} of {self.step} steps had no finite gradient")
+        self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - EMA_DECAY)
             for own, other in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 own.copy_(other)
+            if self.step % REGRID_STEPS == 0:
+                self.average.prior.regrid()
 
     def run(self) -> None:
         """Train until the plan is done or Ctrl-C; the checkpoint is written either way."""
@@ -291,14 +283,14 @@ class Trainer:
                 record["minutes"] = round(phase.seconds_done / 60, 2)
                 means = ranks.sum_(torch.tensor(list(sums.values()), device=self.device)) / count / ranks.size()
                 record |= {k: round(v, 4) for k, v in zip(sums, means.tolist(), strict=True)}
+                record["skipped"] = self.skipped
                 record["images_per_s"] = round(count * self.batch * ranks.size() / elapsed, 1)
                 self._log(record)
                 sums, count, last_log = {}, 0, phase.seconds_done
             if phase.seconds_done - last_save > SAVE_SECONDS:
                 self.save()
                 last_save = phase.seconds_done
-        if phase.name == "prior":
-            self.cache = None
+        self.average.prior.regrid()
         self.save()
 
     def _log(self, record: dict[str, Any]) -> None:

@@ -16,15 +16,15 @@ from vqcodec.training import checkpoints
 from vqcodec.training import distributed as ranks
 from vqcodec.training import vae as gaussian
 from vqcodec.training.data import DataError, load_pictures, usual_crop
-from vqcodec.training.loop import FINE_TUNE_SHARE, PHASE_SHARE, Trainer, make_plan
+from vqcodec.training.loop import PHASE_SHARE, Trainer, make_plan
 from vqcodec.training.tables import export
 from vqcodec.training.validate import format_rows, validate
 from vqcodec.vqvae.integers import restore
+from vqcodec.vqvae.network import Network
 from vqcodec.vqvae.vae import LatentVAE
 
 STOPPED = (KeyboardInterrupt, SystemExit)  # Ctrl-C, and signals that end the program
-RESUMED_PHASES = ("joint", "vector")
-CROPS_PER_MINUTE = 20  # of training: how many crops the frequency tables are counted over
+CROPS_PER_MINUTE, MAX_CROPS = 20, 240  # of training: how many crops the frequency tables are counted over
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,26 @@ def _train_gaussian(data: list[Path], options: RunOptions, say: Callable[[str], 
     return weights
 
 
+def _starting_network(start: str) -> Network:
+    """The network of a model, by name or weights file, or the averaged one of a checkpoint. Raises ModelError."""
+    try:
+        tensors, metadata = checkpoints.load(start)
+    except checkpoints.CheckpointError:
+        given = store.load(start)
+        return restore(given.tensors, given.config)
+    network = Network(ModelConfig.from_dict(metadata["config"]))
+    if left := checkpoints.carry_over(network, tensors, "average."):
+        raise ModelError(f"{start}: the checkpoint lacks {left[0]}")
+    return network
+
+
 def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callable[[str], None]) -> Path:
     checkpoint = options.folder / "checkpoint.safetensors"
     if ranks.restarted() and checkpoint.exists():
         options = replace(options, resume=checkpoint, minutes=None, start=None, phases=())
         say(f"restarted; going on from {checkpoint}")
     stored = checkpoints.load(options.resume) if options.resume else None
-    given = store.load(options.start) if options.start else None
-    start = restore(given.tensors, given.config) if given else None
+    start = _starting_network(options.start) if options.start else None
     pictures = load_pictures(data, options.device, say)
     held_out = load_pictures([dev], say=say) if dev else []
     say(f"{len(pictures)} pictures, {sum(p.shape[1] * p.shape[2] for p in pictures) / 1e6:.1f} megapixels")
@@ -177,10 +189,7 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
     if checkpoint.exists() and not options.resume:
         raise ValueError(f"{checkpoint} exists already; --resume it, or choose another --out")
     config = ModelConfig.from_dict(stored[1]["config"]) if stored else start.config if start else ModelConfig()
-    if stored:
-        plan = make_plan(options.minutes or 0, options.phases or RESUMED_PHASES)
-    else:
-        plan = make_plan(options.minutes or 0, options.phases, FINE_TUNE_SHARE if start else PHASE_SHARE)
+    plan = make_plan(options.minutes or 0, options.phases or PHASE_SHARE)
     crop_px = options.crop or usual_crop(pictures)
     trainer = Trainer(
         pictures,
@@ -211,11 +220,11 @@ def _train(data: list[Path], options: RunOptions, dev: Path | None, say: Callabl
     if ranks.rank():
         return weights
     minutes = sum(p.minutes for p in trainer.plan)
-    crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), 400))
+    crops = round(min(max(CROPS_PER_MINUTE * minutes, 8), MAX_CROPS)) if minutes else MAX_CROPS
     tensors = export(trainer.average, pictures, crops=crops, augment=trainer.augment)
     say(f"{weights}: model {write_weights(weights, tensors, config.to_dict()).hex()}")
     if held_out:
-        say(format_rows(validate(trainer.average, held_out, vector=True)))
+        say(format_rows(validate(trainer.average, held_out)))
     return weights
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from vqbitstream.arithmetic import OCTAVE
 from vqbitstream.choice import SEARCH_RATE_WEIGHT, Chooser, default_rate_weight
 from vqbitstream.header import log2_step as log2_of
 from vqbitstream.header import nearest_step_code
 from vqbitstream.latent import LatentCoder
-from vqbitstream.prior import OCTAVE, Prior
+from vqbitstream.prior import LATENT_LOG2, Ints, Prior
 from vqbitstream.vectors import (
     FIRST_COARSE,
     FIRST_LOW,
@@ -30,10 +31,9 @@ from vqbitstream.vectors import (
 )
 
 from vqcodec.coding.search import searched
-from vqcodec.models.config import STEP_LOG2_MAX, STEP_LOG2_MIN
 from vqcodec.training.data import random_crops, usual_crop
-from vqcodec.training.quality_scale import step_codes
-from vqcodec.vqvae.integers import export_prior
+from vqcodec.training.quality_scale import COARSEST, FINEST, QualityScale, quality_scale
+from vqcodec.vqvae.integers import export_prior, export_transforms
 from vqcodec.vqvae.network import Network
 from vqcodec.vqvae.quantizer import RATIO_CENTRES, laplace_tables
 
@@ -79,13 +79,26 @@ class _Counter:
         np.add.at(self.counts, (tables, symbols), 1)
 
 
+EYE_SHARE = 0.65  # of the crops, as in training
+
+
 @torch.no_grad()
 def calibrate(
-    network: Network, prior: Prior, pictures: Sequence[Tensor], *, crops: int, seed: int = 0, augment: bool = True
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:
-    """Codebooks (int16 [4, 289, 2]) and frequency tables (uint32 [440, 290]), counted over the encoder's own choices.
+    network: Network, prior: Prior, pictures: Sequence[Tensor], scale: QualityScale, *, crops: int, seed: int = 0, augment: bool = True
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:  # fmt: skip
+    """Codebooks and frequency tables, counted over the encoder's own choices.
 
-    crops: number of 256x256 pixels' worth of crops; they are smaller, and more, where the pictures are. augment: see `random_crops`.
+    Args:
+        network: The trained network.
+        prior: Its integer twin.
+        pictures: uint8 [3, H, W] each.
+        scale: Of the model: says which files have the last layer.
+        crops: Number of 256x256 pixels' worth of crops; they are smaller, and more, where the pictures are.
+        seed: Of the crops.
+        augment: See `random_crops`.
+
+    Returns:
+        int16 [4, 289, 2] and uint32 [440, 290].
     """
     codebooks = np.rint(network.quantise.vectors().detach().cpu().numpy() * ONE).astype(np.int16)
     codebooks[:, ZERO] = 0
@@ -93,45 +106,44 @@ def calibrate(
     probabilities = start
     rng = np.random.default_rng(seed)
     size = 256 if augment or usual_crop(pictures) == 192 else usual_crop(pictures)
-    positions = (size // 16, size // 16)
+    shape = (size // 16, size // 16)
     for rounds in (0, SEARCH_ROUNDS):  # the choice depends on the tables: once to come near, once more to settle
         counter = _Counter()
         coder = LatentCoder(prior, Chooser(Vectors(codebooks), (-np.log2(probabilities)).astype(np.float32)))
         for number in range(crops * (256 // size) ** 2):
             x = random_crops(pictures, 1, size, rng, augment=augment).to(next(network.parameters()).device)
-            log2_step = np.float64(rng.uniform(STEP_LOG2_MIN, STEP_LOG2_MAX))
+            code, tune = nearest_step_code(rng.uniform(FINEST, COARSEST)), int(rng.random() < EYE_SHARE)
+            groups = scale.layers_at(code, tune)
             search = number % 2 * rounds  # every other crop as the encoder does without a search
-            code = nearest_step_code(float(log2_step))
-            weight = SEARCH_RATE_WEIGHT if search else default_rate_weight(float(log2_step))
-            latent, side = encoder_outputs(network, x, code, search)
-            coder.encode(latent, side, positions, code, weight, [counter] * len(network.config.groups))
+            weight = SEARCH_RATE_WEIGHT if search else default_rate_weight(log2_of(code))
+            latent = encoder_output(network, x, code, tune, groups, search)
+            coder.encode(latent, shape, code, tune, weight, [counter] * groups)
         smoothed = counter.counts + PSEUDO_COUNT * start
         probabilities = smoothed / smoothed.sum(1, keepdims=True)
     counts = np.maximum(np.rint(probabilities * TABLE_TOTAL), 1).astype(np.uint32)
     return codebooks, counts
 
 
-def encoder_outputs(
-    network: Network, x: Tensor, step_code: int, rounds: int = 0
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Latent rows [h*w, C] and side grid [rows, columns, channels] of one padded picture after a search, in fixed point."""
+def encoder_output(network: Network, x: Tensor, step_code: int, tune: int, groups: int, rounds: int = 0) -> Ints:
+    """Latent of one crop [1, 3, H, W] after a search, [h*w, C of the groups] in 2^-14 of the unit of pixels."""
     log2_step = torch.tensor([log2_of(step_code)], dtype=torch.float32, device=x.device)
-    latent, side = searched(network, x, log2_step, rounds=rounds)
-    scaled = torch.round(latent * torch.exp2(-log2_step) * ONE)[0]
-    rows = scaled.permute(1, 2, 0).reshape(-1, scaled.shape[0]).cpu().numpy().astype(np.int64)
-    return rows, torch.round(side * ONE)[0].permute(1, 2, 0).cpu().numpy().astype(np.int64)
+    latent = searched(network, x.permute(0, 2, 3, 1), log2_step, tune, rounds=rounds, groups=groups)[0].flatten(0, 1)
+    channels = sum(network.config.groups[:groups])
+    return torch.round(latent[:, :channels] * 2**LATENT_LOG2).to(torch.int32).cpu().numpy()
 
 
 def export(network: Network, pictures: Sequence[Tensor], *, crops: int = 400, augment: bool = True) -> Arrays:
-    """Every tensor of a weights file (see `vqcodec.models.weights_file`). crops, augment: see `calibrate`."""
+    """Every tensor of a weights file (see `vqcodec.models.weights_file`).
+
+    crops, augment: see `calibrate`. An eighth as many, at most 24, give the quality scale.
+    """
     network = network.eval()
     network.quantise.refresh()
-    prior = export_prior(network)
-    codebooks, counts = calibrate(network, Prior(prior, network.config.groups), pictures, crops=crops, augment=augment)
+    prior = export_prior(network.prior)
+    scale = quality_scale(network, pictures, crops=max(2, min(crops // 8, 24)), augment=augment)
+    twin = Prior(prior, network.config.groups)
+    codebooks, counts = calibrate(network, twin, pictures, scale, crops=crops, augment=augment)
     out: Arrays = {f"prior.{k}": v for k, v in prior.items()}
     out |= {"quantizer.codebooks": codebooks, "quantizer.counts": counts}
-    out["encoder.step_codes"] = step_codes(network, pictures, augment=augment)
-    for name in ("analysis", "side_analysis", "synthesis"):
-        for key, value in getattr(network, name).state_dict().items():
-            out[f"{name}.{key}"] = value.detach().cpu().contiguous().numpy().astype(np.float16)
-    return out
+    out |= {"encoder.step_codes": scale.step_codes, "encoder.layers": scale.layers}
+    return out | export_transforms(network)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from vqbitstream.geometry import CELL
 
 from vqcodec.models.weights_file import Arrays
 from vqcodec.training.data import random_crops, usual_crop
 from vqcodec.vqvae.network import Network
-from vqcodec.vqvae.vae import CELL, LatentVAE, kl_to_normal, reparameterise
+from vqcodec.vqvae.vae import LatentVAE, kl_to_normal, reparameterise
 
 OBSERVATION_SIGMA = 0.25  # standard deviation of p(latent | code), in the pixels' unit: larger is smoother and rounder
 LEARNING_RATE = 1.5e-3
@@ -28,25 +29,27 @@ LOG_SECONDS = 20.0
 
 
 def negative_elbo(bottleneck: LatentVAE, latent: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents [B, C, h, w] -> reconstruction term and KL, in nats per cell, means over the batch; constants left out."""
+    """Latents [B, h, w, C] -> reconstruction term and KL, in nats per cell, means over the batch; constants left out."""
     mean, log_variance = bottleneck.encode(latent)
     decoded = bottleneck.decode(reparameterise(mean, log_variance))
-    cells = latent.shape[0] * mean.shape[2] * mean.shape[3]
+    cells = latent.shape[0] * mean.shape[1] * mean.shape[2]
     reconstruction = (decoded - latent).square().sum() / (2 * OBSERVATION_SIGMA**2) / cells
     return reconstruction, kl_to_normal(mean, log_variance).sum() / cells
 
 
 @torch.no_grad()
 def cached_latents(network: Network, pictures: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
-    """Latents of many random cells. float16 [cells, C, 4, 4]"""
+    """Latents of many random cells, at steps of tune "eye". float16 [cells, 4, 4, C]"""
     size = usual_crop(pictures)
     device = next(network.parameters()).device
     per_crop = (size // (16 * CELL)) ** 2
     parts = []
     for _ in range(-(-CACHE_CELLS // (16 * per_crop))):
-        latent = network.analysis(random_crops(pictures, 16, size, rng, augment=False).to(device))
-        cells = latent.unfold(2, CELL, CELL).unfold(3, CELL, CELL).permute(0, 2, 3, 1, 4, 5)
-        parts.append(cells.reshape(-1, latent.shape[1], CELL, CELL).half())
+        x = random_crops(pictures, 16, size, rng, augment=False).to(device).permute(0, 2, 3, 1)
+        log2_step = torch.from_numpy(rng.uniform(-5, 0, len(x)).astype(np.float32)).to(device)
+        latent = network.analysis(x, network.features(log2_step, torch.ones_like(log2_step)))
+        cells = latent.unflatten(2, (-1, CELL)).unflatten(1, (-1, CELL)).permute(0, 1, 3, 2, 4, 5)
+        parts.append(cells.flatten(0, 2).half())
     return torch.cat(parts)
 
 

@@ -394,6 +394,16 @@ def test_payloads_changed_under_sound_checksums_are_refused(files: dict[str, byt
         assert refuses(DOC.decode_latent, data, said, 1)
 
 
+def test_a_preview_does_not_need_the_layers_after_it(files: dict[str, bytes], loud: Codec, said: Any) -> None:
+    contents = vqbitstream.unpack(files["tiles"], Limits())
+    sections = [s for s in contents.sections if s]
+    sections[-1] = Section(sections[-1].payload + bytes([0, 0, 0, 1]), 0)
+    data = vqbitstream.pack(Contents(contents.header, sections))
+    np.testing.assert_array_equal(*(as_array(DOC.decode_latent(d, said, 1)) for d in (data, files["tiles"])))
+    assert refuses(DOC.decode_latent, data, said)
+    assert refuses(loud.decode_latent, data)
+
+
 def test_the_drawn_order_of_positions_is_the_codes() -> None:
     drawn = section("Order of symbols").split("```")[1]
     lines = re.findall(r"((?:\d ){7}\d)   ((?:\d ){7}\d)", drawn)

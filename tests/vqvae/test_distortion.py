@@ -39,17 +39,17 @@ def test_terms_are_those_of_the_reference() -> None:
 
 def test_the_structural_term_is_that_of_ssimulacra2(tmp_path: Path) -> None:
     metric = pytest.importorskip("ssimulacra2")
-    original = skimage.data.chelsea()[20:276, 60:316]
+    original = skimage.data.chelsea()
     Image.fromarray(original).save(tmp_path / "original.png")
-    compare = Distortion(256, 256)
+    compare = Distortion(*original.shape[:2])
     references = compare.references(torch.from_numpy(original.astype(np.float32) / 255 - 0.5)[None])
-    for quality in (30, 60, 90):
+    for quality in (60, 90):
         Image.fromarray(original).save(tmp_path / "decoded.jpg", quality=quality)
         decoded = Image.open(tmp_path / "decoded.jpg")
         decoded.save(tmp_path / "decoded.png")
         theirs = metric.compute_ssimulacra2(str(tmp_path / "original.png"), str(tmp_path / "decoded.png"))
         terms = compare.terms(references, torch.from_numpy(np.asarray(decoded, dtype=np.float32) / 255 - 0.5)[None])
-        assert float(score(terms.structural)) == pytest.approx(theirs, abs=2)
+        assert float(score(terms.structural)) == pytest.approx(theirs, abs=1.5)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -34,9 +34,9 @@ from vqcodec.vqvae.network import Network
 from vqcodec.vqvae.prior import Prediction
 from vqcodec.vqvae.rate import laplace_bits
 
-PROXIMAL_SHARE = 0.5  # of the way to what was decoded, each round
-SLOPE_SHARE = 0.55  # of a channel's usual rounding error, against the slope where that is as steep as usual
-STEEPEST = 2.0  # times as steep as usual: steeper slopes count as this, or few positions would hold back the others
+PROXIMAL_SHARE = 0.4  # of the way to what was decoded, each round
+SLOPE_SHARE = 0.5  # of a channel's usual rounding error, against the slope where that is as steep as usual
+STEEPEST = 3.0  # times as steep as usual: steeper slopes count as this, or few positions would hold back the others
 LAST = 0.3  # of these shares in the last round
 QUIET = 0.3  # the last share of the rounds, without noise
 HALO = 2  # positions around a tile that its picture is made with

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 BLOCK_ROWS = 32
+DENSE_SIDE = 128  # up to here one product is faster than its blocks
 
 
 def _taps(at: Tensor, weights: Tensor, size: int) -> Tensor:
@@ -56,9 +57,10 @@ Blocks = Sequence[tuple[slice, slice]]
 def _blocks(matrix: Tensor) -> Blocks:
     """Rows and the columns that they reach."""
     out = []
-    for top in range(0, len(matrix), BLOCK_ROWS):
-        columns = matrix[top : top + BLOCK_ROWS].any(0).nonzero()
-        out.append((slice(top, min(top + BLOCK_ROWS, len(matrix))), slice(int(columns[0]), int(columns[-1]) + 1)))
+    rows = BLOCK_ROWS if max(matrix.shape) > DENSE_SIDE else DENSE_SIDE
+    for top in range(0, len(matrix), rows):
+        columns = matrix[top : top + rows].any(0).nonzero()
+        out.append((slice(top, min(top + rows, len(matrix))), slice(int(columns[0]), int(columns[-1]) + 1)))
     return out
 
 

@@ -100,7 +100,7 @@ class Distortion(nn.Module):
     def terms(self, references: References, decoded: Tensor) -> Terms:
         """All terms. decoded: [B, H, W, 3], about [-0.5, 0.5]; the structural and the visible term see it clipped."""
         with torch.autocast(decoded.device.type, enabled=False):
-            decoded = decoded.float()
+            decoded = decoded.to(references.pixels.dtype)
             squared = (decoded - references.pixels).square().mean((1, 2, 3))
             light = _light(decoded) if any(self.shares) else decoded
             none = torch.zeros_like(squared)

@@ -29,13 +29,14 @@ def _restore_layer(layer: IntLinear | IntDepthwise, tensors: Mapping[str, Tensor
     if name.endswith(".out"):  # means are in 1/64 in the file
         shift = shift.clone()
         shift[: len(shift) // 2] += 1
-    scale = torch.exp2(shift)
-    weight = weight / scale
     if isinstance(layer, IntLinear):
         weight = weight.t()
-    if weight.shape != layer.weight.shape or bias.shape != layer.bias.shape:  # copying would broadcast
+    if (
+        weight.shape != layer.weight.shape or not bias.shape == shift.shape == layer.bias.shape
+    ):  # copying would broadcast
         raise ValueError(f"{name} has another shape")
-    layer.weight.copy_(weight)
+    scale = torch.exp2(shift)
+    layer.weight.copy_(weight / (scale if layer.inputs_axis == 0 else scale[:, None]))
     layer.bias.copy_(bias / (scale * 2**ACT_LOG2))
     layer.scale.copy_(scale)
 

@@ -73,11 +73,16 @@ class _Codeword(torch.autograd.Function):
         return out[: ctx.rows], None, None
 
 
+def is_dense(x: Tensor) -> bool:
+    """Whether to compute everything for every pair: on a GPU, so that no shape depends on data and a CUDA graph can hold it."""
+    return x.is_cuda
+
+
 class SoftQuantizer(nn.Module):
     """Residual and predicted scale to decoded residual: codebooks at level 0, whole steps at levels 1 to 3.
 
-    While training, it counts its choices, so that the bits of the choice follow them. On a GPU no shape depends on data, so that a
-    CUDA graph can hold it; on a CPU only those pairs are looked at that need it.
+    While training, it counts its choices, so that the bits of the choice follow them. On a CPU only those pairs are looked at that
+    need it.
     """
 
     counts: Tensor
@@ -104,7 +109,7 @@ class SoftQuantizer(nn.Module):
     @torch.no_grad()
     def refresh(self) -> None:
         """Update the candidate lists after the codebooks have moved."""
-        axis = (torch.arange(CELLS, device=self.codebooks.device) - (CELLS - 1) / 2) / 2
+        axis = (torch.arange(CELLS, dtype=torch.float32, device=self.codebooks.device) - (CELLS - 1) / 2) / 2
         cells = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2).to(self.codebooks)
         for book, lists in zip(self.codebooks, self.candidates, strict=True):
             distance = (cells - book).square().sum(-1)
@@ -136,7 +141,7 @@ class SoftQuantizer(nn.Module):
         table = single_table(mean, ratio)
         book = self.book.index_select(0, table)
         near = single & (peak > DEAD_ZONE)
-        if rest.is_cuda:
+        if is_dense(rest):
             index = torch.where(near, self._choose(rest, table, book, weight), ZERO)
             steps = _choose_steps(rest, scales, weight)
         else:

@@ -10,7 +10,7 @@ import skimage.data
 import vqcodec
 from support import picture
 from vqcodec.codec import Codec
-from vqcodec.coding.rate_control import MAX_ENCODES, Attempt, Target, search
+from vqcodec.coding.rate_control import MAX_ENCODES, TYPICAL, Attempt, Target, search
 from vqcodec.pictures.psnr import psnr
 
 PIXELS = 768 * 512
@@ -38,7 +38,7 @@ def test_sizes_are_met_in_six_encodes(offset: float, slope: float, bend: float, 
     sizes = [len(attempt(q).data) for q in np.linspace(1, 100, 400)]  # type: ignore[operator]
     goal = int(min(sizes) ** (1 - share) * max(sizes) ** share)
     seen.clear()
-    found = search(Target(goal, False, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    found = search(Target(goal, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     assert len(seen) <= MAX_ENCODES
     assert 0.98 * goal <= len(found) <= goal
 
@@ -47,7 +47,7 @@ def test_sizes_are_met_in_six_encodes(offset: float, slope: float, bend: float, 
 @pytest.mark.parametrize("goal", [21.0, 30.0, 37.0, 44.0])
 def test_psnrs_are_met_in_six_encodes(bend: float, goal: float) -> None:
     seen, attempt = curve(7, 5, bend)
-    search(Target(goal, True, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+    search(Target(goal, True, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     assert len(seen) <= MAX_ENCODES
     assert abs(attempt(seen[-1]).psnr_db - goal) <= 0.1  # type: ignore[operator]
 
@@ -55,13 +55,13 @@ def test_psnrs_are_met_in_six_encodes(bend: float, goal: float) -> None:
 def test_out_of_reach_names_the_nearest() -> None:
     _, attempt = curve(7, 5, 0)
     with pytest.raises(vqcodec.TargetError, match=r"100 bytes cannot be reached; the nearest possible is \d+ bytes"):
-        search(Target(100, False, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+        search(Target(100, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     with pytest.raises(vqcodec.TargetError, match=r"60 dB cannot be reached; the nearest possible is 45"):
-        search(Target(60.0, True, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+        search(Target(60.0, True, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="nearest to 9000000 bytes"):
-        search(Target(9_000_000, False, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+        search(Target(9_000_000, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="nearest to 5 dB"):
-        search(Target(5.0, True, PIXELS), attempt, lambda _: None)  # type: ignore[arg-type]
+        search(Target(5.0, True, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
 
 
 CURVES = {
@@ -82,7 +82,7 @@ def test_curves_unlike_any_picture(name: str) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = search(Target(goal, False, PIXELS), attempt, lambda _: None)
+        found = search(Target(goal, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])
     assert len(seen) <= MAX_ENCODES
     assert len(found) <= goal
     assert len(found) > (0 if name == "saturating" else 0.85) * goal
@@ -106,9 +106,10 @@ def test_through_the_codec(model: str, request: pytest.FixtureRequest) -> None:
     assert 0.98 * goal <= len(data) <= goal
     bpp = 8 * goal / pixels[..., 0].size
     assert 0.97 * goal <= len(codec.encode(pixels, target_bpp=bpp, effort=effort)) <= goal
-    ends = [psnr(pixels, np.asarray(codec.decode(codec.encode(pixels, quality=q, effort=effort)))) for q in (1, 100)]
-    middle = 0.3 * ends[0] + 0.7 * ends[1]  # where the tiny model's finest layer begins its quality jumps, below this
-    data = codec.encode(pixels, target_psnr=middle, effort=effort)
+    options = {"effort": effort, "tune": "psnr"}
+    ends = [psnr(pixels, np.asarray(codec.decode(codec.encode(pixels, quality=q, **options)))) for q in (1, 100)]
+    middle = sum(ends) / 2
+    data = codec.encode(pixels, target_psnr=middle, **options)
     assert abs(psnr(pixels, np.asarray(codec.decode(data))) - middle) <= 0.1
 
 

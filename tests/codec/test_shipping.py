@@ -16,7 +16,7 @@ from weights.ship import ship
 
 def test_a_model_has_the_shipped_sizes_by_default() -> None:
     assert ModelConfig() == store.load("default").config
-    assert ModelConfig().synthesis_blocks == 4
+    assert ModelConfig().body_blocks == 4
 
 
 @pytest.fixture

@@ -23,14 +23,19 @@ from vqcodec.pictures.psnr import psnr
 MAX_ENCODES = 6
 SIZE_TOLERANCE, PSNR_TOLERANCE_DB = 0.02, 0.1
 _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 << 62, max_metadata_bytes=1 << 32)
-# Where the search starts: (quality, bits per pixel, PSNR), the mean of twenty photographs at effort 5 with the shipped weights.
+Curve = npt.NDArray[np.float64]  # rows of quality, bits per pixel, PSNR in dB, rising
+# Where the search starts: of each tune the mean of five photographs, with the shipped weights.
 # The curve of any one picture has about this shape.
-_TYPICAL = np.array(
-    [
-        (1, 0.025, 22.1), (10, 0.038, 23.4), (20, 0.053, 24.3), (30, 0.083, 25.6), (40, 0.120, 26.8), (50, 0.204, 28.6),
-        (60, 0.357, 30.8), (70, 0.564, 32.9), (80, 0.839, 34.8), (90, 1.290, 37.1), (100, 2.188, 39.7),
-    ]
-)  # fmt: skip
+TYPICAL: dict[str, Curve] = {
+    "psnr": np.array([
+        (1, 0.03, 22.2), (10, 0.051, 24.1), (20, 0.097, 26.2), (30, 0.175, 28.0), (40, 0.315, 30.0), (50, 0.543, 32.2),
+        (60, 0.863, 34.4), (70, 1.343, 36.8), (80, 2.071, 39.6), (90, 3.149, 42.7), (100, 5.052, 46.1),
+    ]),
+    "eye": np.array([
+        (1, 0.031, 22.7), (10, 0.051, 24.3), (20, 0.088, 26.0), (30, 0.152, 27.7), (40, 0.202, 28.5), (50, 0.271, 29.4),
+        (60, 0.39, 30.7), (70, 0.606, 32.4), (80, 1.104, 35.4), (90, 2.635, 41.2), (100, 3.887, 44.3),
+    ]),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,16 +117,19 @@ def reach(
         decoded = decoder.decode(vqbitstream.unpack(data, _UNLIMITED)).colour
         return Attempt(quality, data, stats.payload_bytes, psnr(planes.colour, decoded))
 
-    return search(target, attempt, progress or (lambda _: None))
+    return search(target, attempt, progress or (lambda _: None), TYPICAL[tune])
 
 
-def search(target: Target, attempt: Callable[[float], Attempt], progress: Callable[[float], None]) -> bytes:
+def search(
+    target: Target, attempt: Callable[[float], Attempt], progress: Callable[[float], None], curve: Curve
+) -> bytes:  # fmt: skip
     """Find a file that meets a target, in at most six attempts.
 
     Args:
         target: What to reach.
         attempt: Encodes at a quality.
         progress: Called with the share done, 0..1.
+        curve: Of a typical picture.
 
     Returns:
         The file that meets the target, or else the nearest one found, with a warning; never one above a size.
@@ -144,23 +152,24 @@ def search(target: Target, attempt: Callable[[float], Attempt], progress: Callab
             return abs(off(a)) <= PSNR_TOLERANCE_DB
         return (1 - SIZE_TOLERANCE) * target.value <= len(a.data) <= target.value
 
-    typical = _TYPICAL[:, 2] if target.is_psnr else np.log(_TYPICAL[:, 1] * target.pixels / 8)
+    qualities = curve[:, 0]
+    typical = curve[:, 2] if target.is_psnr else np.log(curve[:, 1] * target.pixels / 8)
     start = target.value if target.is_psnr else np.log(max(target.value * (1 - SIZE_TOLERANCE / 2) - 48, 1))
-    quality: float | None = round(float(np.interp(start, typical, _TYPICAL[:, 0])), 4)
+    quality: float | None = round(float(np.interp(start, typical, qualities)), 4)
     while quality is not None and len(tries) < MAX_ENCODES:
         tries.append(attempt(quality))
         progress(len(tries) / MAX_ENCODES)
         if met(tries[-1]):
             return tries[-1].data
-        quality = _next_quality([(a.quality, off(a)) for a in tries], typical)
+        quality = _next_quality([(a.quality, off(a)) for a in tries], qualities, typical)
     return _nearest(target, tries)
 
 
-def _next_quality(tries: list[tuple[float, float]], typical: npt.NDArray[np.float64]) -> float | None:
+def _next_quality(tries: list[tuple[float, float]], qualities: Curve, typical: Curve) -> float | None:
     """Where the typical curve, shifted or stretched through the tries (quality, off), meets the goal. None: nowhere."""
 
     def on_typical(quality: float) -> float:
-        return float(np.interp(quality, _TYPICAL[:, 0], typical))
+        return float(np.interp(quality, qualities, typical))
 
     below = max((t for t in tries if t[1] <= 0), default=None)
     above = min((t for t in tries if t[1] > 0), default=None)
@@ -171,7 +180,7 @@ def _next_quality(tries: list[tuple[float, float]], typical: npt.NDArray[np.floa
             short, over = (short, over / 2) if same[0] else (short / 2, over)
         share = short / (short + over)
         wanted = on_typical(below[0]) + share * (on_typical(above[0]) - on_typical(below[0]))
-        quality = float(np.interp(wanted, typical, _TYPICAL[:, 0]))
+        quality = float(np.interp(wanted, typical, qualities))
         margin = 0.05 * (above[0] - below[0])
         quality = min(max(quality, below[0] + margin), above[0] - margin)
     elif below and above:  # rough at the scale of a few bytes
@@ -182,7 +191,7 @@ def _next_quality(tries: list[tuple[float, float]], typical: npt.NDArray[np.floa
         if others and others[0][1] != nearest[1]:
             stretch = (on_typical(others[0][0]) - on_typical(nearest[0])) / (others[0][1] - nearest[1])
         wanted = on_typical(nearest[0]) - min(max(stretch, 0.2), 5.0) * nearest[1]
-        quality = float(np.interp(wanted, typical, _TYPICAL[:, 0]))
+        quality = float(np.interp(wanted, typical, qualities))
         if below and (
             quality <= below[0] or len(tries) >= 4
         ):  # the typical curve is no guide: to the end, then between

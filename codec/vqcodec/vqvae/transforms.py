@@ -188,8 +188,10 @@ class Analysis(_InDCT):
     def kernels(self, *, pixels: bool) -> dict[str, Tensor]:
         weight = self.linear.weight.detach()
         if self.spectrum is not None:
-            spectrum = self.spectrum if pixels else self.spectrum.t()
-            weight = (weight.unflatten(1, (WINDOW, BLOCK)) @ spectrum).flatten(1)
+            spectrum = (
+                self.spectrum if pixels else self.spectrum.t()
+            ).double()  # whatever float32's precision is set to
+            weight = (weight.double().unflatten(1, (WINDOW, BLOCK)) @ spectrum).flatten(1).to(weight)
         return {"linear.weight": weight}
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
@@ -226,8 +228,8 @@ class Synthesis(_InDCT):
     def kernels(self, *, pixels: bool) -> dict[str, Tensor]:
         weights = {f"{name}.weight": getattr(self, name).weight.detach() for name in ("lapped", "fine")}
         if self.spectrum is not None:
-            spectrum = self.spectrum.t() if pixels else self.spectrum
-            weights = {name: spectrum @ weight for name, weight in weights.items()}
+            spectrum = (self.spectrum.t() if pixels else self.spectrum).double()
+            weights = {name: (spectrum @ weight.double()).to(weight) for name, weight in weights.items()}
         return weights
 
     def forward(self, latent: Tensor, log2_step: Tensor, features: Tensor) -> Tensor:

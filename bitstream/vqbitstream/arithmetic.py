@@ -37,12 +37,17 @@ COMPAND = np.array(
 
 def power(log2: Ints, shift: int = 0) -> npt.NDArray[np.float64]:
     """2^(log2/4096 + shift) as the format defines it: a table's 16 fractional bits times a power of two."""
-    return np.ldexp(EXP2[log2 & 4095].astype(np.float64), (log2 >> 12) + (shift - EXP2_LOG2))
+    return _times_power(EXP2[log2 & 4095], (log2 >> 12) + (shift - EXP2_LOG2))
 
 
 def gain_power(gain: Ints) -> npt.NDArray[np.float64]:
     """2^(gain/32) as the format defines it: a table's 12 fractional bits times a power of two."""
-    return np.ldexp(GAIN_EXP2[gain & (OCTAVE - 1)].astype(np.float64), (gain // OCTAVE) - GAIN_EXP2_LOG2)
+    return _times_power(GAIN_EXP2[gain & (OCTAVE - 1)], (gain // OCTAVE) - GAIN_EXP2_LOG2)
+
+
+def _times_power(values: Ints, exponent: Ints) -> npt.NDArray[np.float64]:
+    # ldexp takes no int64 on Windows, where C's long has 32 bits
+    return np.ldexp(values.astype(np.float64), exponent.astype(np.int32))
 
 
 def scaled(values: Array, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64] | None = None) -> Array:
@@ -61,6 +66,11 @@ def scaled(values: Array, columns: npt.NDArray[np.float64], rows: npt.NDArray[np
         out *= rows[:, None]
     out += 0.5
     return np.floor(out, out=out)
+
+
+def within(values: Ints, most: int) -> bool:
+    """Whether no magnitude exceeds `most`. np.abs would not do: that of the smallest int64 is negative."""
+    return -most <= int(values.min(initial=0)) and int(values.max(initial=0)) <= most
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,11 @@ class Layer:
         if self.weight.ndim != 2 or self.bias.shape != self.shift.shape or self.bias.shape != self.weight.shape[1:]:
             raise ValueError(f"prior layer {name}: weight, bias and shift do not belong together")
         fan_in = len(self.weight)
-        if not self.weight.size or np.abs(self.weight).max() > MAX_WEIGHT or fan_in > MAX_FAN_IN:
+        if not self.weight.size or not within(self.weight, MAX_WEIGHT) or fan_in > MAX_FAN_IN:
             raise ValueError(f"prior layer {name}: |weight| > {MAX_WEIGHT} or fan-in {fan_in} not in 1..{MAX_FAN_IN}")
         if self.shift.min() < 0 or self.shift.max() > MAX_SHIFT:
             raise ValueError(f"prior layer {name}: a shift is outside 0..{MAX_SHIFT}")
-        if np.abs(self.bias.astype(object)).max() >= EXACT_LIMIT:  # before a sum with it could overflow
+        if not within(self.bias, EXACT_LIMIT - 1):  # before a sum with it could overflow
             raise ValueError(f"prior layer {name}: |bias| reaches {EXACT_LIMIT}")
         half = (np.int64(1) << self.shift) >> 1
         reach = np.abs(self.weight).sum(0) * MAX_ACTIVATION + np.abs(self.bias) + half

@@ -31,12 +31,12 @@ class FrequencyTables:
         counts: Positive integers [tables, symbols].
 
     Raises:
-        ValueError: Another shape, more than 65536 tables, or a count below 1.
+        ValueError: Another shape, more than 65536 tables, or a count that is not in 1..2^32 - 1.
     """
 
     def __init__(self, counts: IntArray) -> None:
-        if counts.ndim != 2 or counts.shape[1] < 2 or int(counts.min()) < 1:
-            raise ValueError("counts must be [tables, symbols >= 2], all positive")
+        if counts.ndim != 2 or counts.shape[1] < 2 or int(counts.min()) < 1 or int(counts.max()) >> 32:
+            raise ValueError("counts must be [tables, symbols >= 2], all in 1..2^32 - 1")
         if len(counts) > 1 << 16:
             raise ValueError("at most 65536 tables")
         self.counts = counts.astype(np.int64)

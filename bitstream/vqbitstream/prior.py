@@ -30,6 +30,7 @@ from vqbitstream.arithmetic import (
     gain_power,
     power,
     scaled,
+    within,
 )
 from vqbitstream.geometry import PATCH_PX
 from vqbitstream.header import STEP_LOG2_FRACTION, STEP_LOG2_OFFSET, TUNES
@@ -58,6 +59,41 @@ def file_features(step_code: int, tune: int) -> Ints:
     features = np.zeros((len(TUNES), KNOTS), dtype=np.int64)
     features[tune] = np.maximum(64 - np.abs(position - 64 * np.arange(KNOTS)), 0)
     return features.reshape(-1)
+
+
+def layer_shapes(
+    groups: tuple[int, ...], *, state: int, near: int, reduce: int, hidden: int
+) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of every layer of a prior of these widths; those of depthwise layers are 9 and their channels."""
+    shapes = {"start": (FEATURES, state)}
+    for step in range(FIRST_PASSES - 1):
+        shapes |= {
+            f"near.{step}.reduce": (groups[0] + state, near),
+            f"near.{step}.near": (NEIGHBOURS * near, reduce),
+            f"near.{step}.mix": (reduce, state),
+        }
+    for group, channels in enumerate(groups):
+        shapes |= {
+            f"heads.{group}.hidden": (state + FEATURES, hidden),
+            f"heads.{group}.out": (hidden, 2 * channels),
+            f"heads.{group}.gain": (hidden, 1),
+        }
+        kinds = ["refine_half"] * (group > 0) + ["refine_full"] * (group < len(groups) - 1)
+        for name in (f"{kind}.{group}" for kind in kinds):
+            shapes |= {
+                f"{name}.reduce": (channels + state, reduce),
+                f"{name}.space": (9, reduce),
+                f"{name}.mix": (reduce, state),
+            }
+    return shapes
+
+
+def _int64(tensors: Mapping[str, Array], name: str) -> Ints:
+    """A tensor in int64. Raises ValueError if its values do not fit."""
+    array = tensors[name]
+    if array.dtype.kind not in "iu" or int(array.max(initial=0)) >> 63:
+        raise ValueError(f"prior tensor {name} does not hold integers of 64 bits")
+    return array.astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -114,14 +150,11 @@ class Prior:
         for key in tensors:
             if key.endswith(".weight"):
                 name = key.removesuffix(".weight")
-                weight, bias, shift = (
-                    tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")
-                )
+                weight, bias, shift = (_int64(tensors, f"{name}.{part}") for part in ("weight", "bias", "shift"))
                 layers[name] = Layer(weight, bias, shift, depthwise=name.endswith(".space"))
                 layers[name].check(name)
         self._starts = np.cumsum([0, *groups])
-        self._sigma_log2 = tensors["sigma_log2"].astype(np.int64)
-        self._channel_gain = tensors["channel_gain"].astype(np.int64)
+        self._sigma_log2, self._channel_gain = _int64(tensors, "sigma_log2"), _int64(tensors, "channel_gain")
         self._check_shapes(layers)
         self.macs = {name: int(layer.weight.size) for name, layer in layers.items()}
         self._arithmetic: Integers | Floats = Integers()
@@ -139,36 +172,17 @@ class Prior:
     def _check_shapes(self, layers: Mapping[str, Layer]) -> None:
         """Raises ValueError if a layer is missing or does not fit its neighbours."""
         shapes = {name: layer.weight.shape for name, layer in layers.items()}
-        state = shapes["start"][1]
-        near, between = shapes["near.0.reduce"][1], shapes["near.0.near"][1]
-        hidden, width = shapes["heads.0.hidden"][1], shapes["refine_full.0.reduce"][1] if len(self.groups) > 1 else 0
-        expected = {"start": (FEATURES, state)}
-        for step in range(FIRST_PASSES - 1):
-            expected |= {
-                f"near.{step}.reduce": (self.groups[0] + state, near),
-                f"near.{step}.near": (NEIGHBOURS * near, between),
-                f"near.{step}.mix": (between, state),
-            }
-        for group, channels in enumerate(self.groups):
-            expected |= {
-                f"heads.{group}.hidden": (state + FEATURES, hidden),
-                f"heads.{group}.out": (hidden, 2 * channels),
-                f"heads.{group}.gain": (hidden, 1),
-            }
-            kinds = ["refine_half"] * (group > 0) + ["refine_full"] * (group < len(self.groups) - 1)
-            for name in (f"{kind}.{group}" for kind in kinds):
-                expected |= {
-                    f"{name}.reduce": (channels + state, width),
-                    f"{name}.space": (9, width),
-                    f"{name}.mix": (width, state),
-                }
+        expected = layer_shapes(
+            self.groups, state=shapes["start"][1], near=shapes["near.0.reduce"][1], reduce=shapes["near.0.near"][1],
+            hidden=shapes["heads.0.hidden"][1],
+        )  # fmt: skip
         if shapes != expected:
             wrong = sorted(set(shapes.items()) ^ set(expected.items()))[0][0]
             raise ValueError(f"the prior's layers do not fit together ({wrong})")
         channels = sum(self.groups)
-        if self._sigma_log2.shape != (channels,) or np.abs(self._sigma_log2).max() > SIGMA_LOG2_MAX:
+        if self._sigma_log2.shape != (channels,) or not within(self._sigma_log2, SIGMA_LOG2_MAX):
             raise ValueError("the prior's sigmas do not fit its groups, or are out of range")
-        if self._channel_gain.shape != (FEATURES, channels) or np.abs(self._channel_gain).max() > CHANNEL_GAIN_MAX:
+        if self._channel_gain.shape != (FEATURES, channels) or not within(self._channel_gain, CHANNEL_GAIN_MAX):
             raise ValueError("the prior's channel gains do not fit its groups, or are out of range")
 
     def macs_per_pixel(self, layers: int | None = None) -> float:

@@ -73,7 +73,7 @@ def test_without_output_the_figures_are_printed(photo: Path, tmp_path: Path) -> 
     done = run(photo)
     assert done.exit_code == 0
     assert re.fullmatch(
-        r"original: 90x70 RGB\nvqcodec, quality 50, effort 5: [\d,]+ bytes, [\d.]+ bpp, [\d.]+ dB\n"
+        r"original: 90x70 RGB\nvqcodec, quality 75, effort 5: [\d,]+ bytes, [\d.]+ bpp, [\d.]+ dB\n"
         r"JPEG, quality \d+, 4:2:0, optimised: [\d,]+ bytes( \(its smallest, \d+ % more\))?, [\d.]+ bpp, [\d.]+ dB\n",
         done.stdout,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +23,10 @@ from vqcodec.models.weights_file import ModelError, read_weights, write_weights
 from vqcodec.training import checkpoints
 from vqcodec.training import vae as gaussian
 from vqcodec.training.data import load_pictures, random_crops, usual_crop
-from vqcodec.training.loop import FINE_TUNE_SHARE, make_plan
-from vqcodec.training.quality_scale import step_codes
+from vqcodec.training.quality_scale import SCORED, STEPS, _even, _eye, _layers, _Measured
 from vqcodec.training.tables import export
 from vqcodec.vqvae.integers import restore
+from vqcodec.vqvae.network import Network
 from vqcodec.vqvae.vae import LatentVAE, kl_to_normal, reparameterise
 
 from benchmarks.pictures.fonts import FAMILIES, Family, font_files
@@ -61,17 +61,21 @@ def photos(tmp_path: Path) -> Path:
 def test_restored_weights_export_bit_by_bit(photos: Path) -> None:
     tensors, config = read_weights(TINY)
     again = export(restore(tensors, ModelConfig.from_dict(config)), load_pictures([photos]), crops=2)
-    counted = {"quantizer.counts", "encoder.step_codes"}
+    counted = {"quantizer.counts", "encoder.step_codes", "encoder.layers"}
     assert again.keys() == tensors.keys()
+    linear = {"analysis.linear.weight", "synthesis.lapped.weight", "synthesis.fine.weight"}  # learned in another domain
     for name in tensors.keys() - counted:
-        np.testing.assert_array_equal(again[name], tensors[name], err_msg=name)
+        if name in linear:
+            np.testing.assert_allclose(again[name], tensors[name], atol=2e-3, err_msg=name)
+        else:
+            np.testing.assert_array_equal(again[name], tensors[name], err_msg=name)
 
 
 def test_a_restored_model_codes_as_well_as_the_original(photos: Path, tmp_path: Path) -> None:
     """Only the tables are counted anew; here on other pictures than those that the tiny model was trained on."""
     tensors, config = read_weights(TINY)
     again = export(restore(tensors, ModelConfig.from_dict(config)), load_pictures([photos]), crops=20)
-    again["encoder.step_codes"] = tensors["encoder.step_codes"]
+    again |= {name: tensors[name] for name in ("encoder.step_codes", "encoder.layers")}
     write_weights(tmp_path / "again.safetensors", again, config)
     pixels = picture(200, 180, 9)
     figures = []
@@ -84,23 +88,34 @@ def test_a_restored_model_codes_as_well_as_the_original(photos: Path, tmp_path: 
     assert db_again == pytest.approx(db, abs=0.15)
 
 
-def test_qualities_are_even_in_db_though_some_crops_are_blank() -> None:
-    class Blurred(torch.nn.Module):
-        """Errors of a tenth of the step; a sixth of the crops becomes exact below a step of 1/4."""
+def test_qualities_of_tune_psnr_are_even_in_db() -> None:
+    psnr = 30 - 5 * STEPS - 0.3 * STEPS**2
+    found = np.interp(_even(psnr)[::-1], STEPS[::-1], psnr[::-1])[::-1]
+    np.testing.assert_allclose(np.diff(found), np.diff(found).mean(), rtol=0.05)
 
-        quantise = None
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_parameter("any", torch.nn.Parameter(torch.zeros(1)))
+@pytest.mark.parametrize(("lowest", "highest"), [(-10.0, 92.5), (-10.0, 70.0), (55.0, 95.0)])
+def test_qualities_of_tune_eye_are_scores_from_30_to_90(lowest: float, highest: float) -> None:
+    scores = np.linspace(lowest, highest, len(STEPS)) - 4 * np.sin(np.linspace(0, np.pi, len(STEPS)))
+    steps = _eye(_Measured([], scores.tolist(), [], []))
+    assert (np.diff(steps) <= 0).all()
+    assert (steps[0], steps[-1]) == (STEPS[0], STEPS[-1])
+    reached = np.interp(steps[::-1], STEPS[::-1], scores[::-1])[::-1]
+    low, high = max(SCORED[0], lowest), min(SCORED[1], highest - 1)
+    inside = [q for q in range(1, 101) if np.ceil(low) <= q <= np.floor(high)]
+    assert len(inside) > 30
+    for quality in inside:
+        assert abs(reached[quality - 1] - quality) < 0.2
 
-        def forward(self, x: torch.Tensor, log2_step: torch.Tensor, *_: Any, noise: bool) -> tuple[torch.Tensor, None]:
-            error = torch.full_like(x, 0.1 * 2.0 ** float(log2_step[0]))
-            error[::6] *= float(log2_step[0]) > -2
-            return x + error, None
 
-    codes = step_codes(cast(Any, Blurred()), [torch.zeros(3, 192, 192, dtype=torch.uint8)]).astype(int)
-    assert np.abs(np.diff(codes) - (codes[-1] - codes[0]) / 99).max() < 30
+def test_the_last_layer_comes_where_it_pays() -> None:
+    network = Network(ModelConfig.from_dict(read_weights(TINY)[1]))
+    steps = np.linspace(STEPS[0], STEPS[-1], 100)
+    whole = np.full(len(STEPS), 1000.0)
+    short = np.where(STEPS < -3, 1010.0, 1001.0)
+    layers = _layers(network, _Measured([], [], whole.tolist(), short.tolist()), steps)
+    assert set(layers[steps > -3]) == {2}
+    assert set(layers[steps < -3.6]) == {3}
 
 
 def test_weights_of_another_architecture_are_one_line() -> None:
@@ -122,7 +137,7 @@ def test_fine_tuning_registers_a_model_that_its_files_find(photos: Path, tmp_pat
     (own,) = store.user_models()
     assert own.name == "mine"
     assert own.path.parent == models_folder
-    assert [name in (out / "log.jsonl").read_text() for name in ("prior", "joint", "vector")] == [False, True, True]
+    assert all(name in (out / "log.jsonl").read_text() for name in ("noise", "vector"))
     assert run("encode", photos / "0.png", "-m", "mine").exit_code == 0
     file = photos / "0.vqc"
     assert vqcodec.info(file).model == "mine"
@@ -164,12 +179,13 @@ def test_bad_models_and_names_are_one_line(tmp_path: Path, models_folder: Path) 
 @pytest.mark.parametrize(
     ("tensor", "change", "reason"),
     [
-        (None, {"synthesis_blocks": 10**6}, "synthesis_blocks is outside 1..16"),  # would take all memory
-        (None, {"synthesis_width": 10**6}, "synthesis_width is outside 1..1024"),
+        (None, {"body_blocks": 10**6}, "body_blocks is outside 1..16"),  # would take all memory
+        (None, {"body": 10**6}, "body is outside 1..1024"),
+        (None, {"analysis_blocks": 10**6}, "analysis_blocks is outside 1..16"),
         (None, {"groups": [2] * 300}, "groups is "),
         (None, {"state": -5}, "state is outside"),
         (None, {"hidden": "x"}, "hidden is x"),
-        ("synthesis.linear.weight", lambda a: a * np.float16("nan"), "not finite"),
+        ("synthesis.lapped.weight", lambda a: a * np.float16("nan"), "not finite"),
         ("analysis.linear.bias", lambda a: a.astype(bool), "is bool"),
         ("quantizer.counts", lambda a: a.astype("f4"), "is float32"),
         ("prior.start.weight", lambda a: a + np.float32(0.5), "is float32"),
@@ -214,7 +230,7 @@ def test_others_may_read_weights_and_checkpoints(tmp_path: Path) -> None:
         ["--name", "a/b"],
         ["--name", "a" * 300],
         ["--from", TINY, "--validate", "nowhere"],
-        ["--bottleneck", "gaussian", "--phase", "joint"],
+        ["--bottleneck", "gaussian", "--phase", "noise"],
         ["--bottleneck", "gaussian", "--batch", "4"],
         ["--bottleneck", "gaussian", "--validate", "nowhere"],
     ],
@@ -265,11 +281,6 @@ def test_one_kind_of_picture_is_neither_scaled_nor_mirrored() -> None:
     torch.testing.assert_close(crops, (ramp.float() / 255 - 0.5).expand(8, -1, -1, -1))
     assert usual_crop([ramp] * 3) == 64
     assert usual_crop([torch.zeros(3, 400, 300)]) == 192
-
-
-def test_fine_tuning_has_no_prior_phase() -> None:
-    assert [p.name for p in make_plan(10, None, FINE_TUNE_SHARE)] == ["joint", "vector"]
-    assert sum(p.minutes for p in make_plan(10, ["vector"], FINE_TUNE_SHARE)) == pytest.approx(10)
 
 
 # samples
@@ -418,7 +429,7 @@ def test_reparameterised_draws_have_the_moments_and_pass_gradients() -> None:
 def test_the_elbo_rises_and_counts_per_cell() -> None:
     torch.manual_seed(0)
     bottleneck = LatentVAE(6, dims=4, width=8, hidden=16)
-    latent = torch.randn(8, 6, 8, 4)
+    latent = torch.randn(8, 8, 4, 6)
     optimizer = torch.optim.Adam(bottleneck.parameters(), lr=3e-3)
     losses = []
     for _ in range(60):
@@ -430,7 +441,7 @@ def test_the_elbo_rises_and_counts_per_cell() -> None:
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
     torch.manual_seed(1)
     together = gaussian.negative_elbo(bottleneck, latent)[1]
-    apart = torch.stack([gaussian.negative_elbo(bottleneck, part)[1] for part in latent.split(4, 2)]).mean()
+    apart = torch.stack([gaussian.negative_elbo(bottleneck, part)[1] for part in latent.split(4, 1)]).mean()
     torch.testing.assert_close(together, apart)
 
 

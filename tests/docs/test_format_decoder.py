@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cache
+from itertools import product
 from typing import Any
 
 import constriction
@@ -14,26 +15,23 @@ import pytest
 import vqbitstream
 from support import FIXTURES, TINY, golden, picture
 from support.document import DOC, as_array, model, refuses, section
-from vqbitstream import Contents, Limits, Section, header, prior, vectors
+from support.loud import LOUD, SHAPES, loud_tensors
+from vqbitstream import Contents, Limits, Section, arithmetic, header, latent, prior, vectors
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
 from vqbitstream.geometry import Rect, latent_shape
-from vqbitstream.latent import passes
 from vqcodec.codec import Codec
 from vqcodec.models.config import step_features
-from vqcodec.models.weights_file import read_weights
+from vqcodec.models.weights_file import Arrays
+from vqcodec.runtimes.numpy_runtime import NumpyRuntime
+from vqcodec.runtimes.strips import Transforms
 
 STEP_CODES = range(header.STEP_CODE_MIN, header.STEP_CODE_MAX + 1)
 LOG2_SCALES = range(prior.LOG2_SCALE_MIN, prior.LOG2_SCALE_MAX + 1)
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Any:
-    return model(str(TINY), floats=True)
-
-
 @cache
 def tables() -> FrequencyTables:
-    return FrequencyTables(read_weights(TINY)[0]["quantizer.counts"])
+    return FrequencyTables(loud_tensors()["quantizer.counts"])
 
 
 @cache
@@ -41,11 +39,11 @@ def bounds() -> list[list[int]]:
     return [DOC.bounds_of(row) for row in tables().counts.tolist()]
 
 
-def exact_prior() -> prior.Prior:
-    """The tiny model's, in int64."""
-    tensors, config = read_weights(TINY)
-    parts = {k.removeprefix("prior."): v for k, v in tensors.items() if k.startswith("prior.")}
-    return prior.Prior(parts, tuple(config["groups"]), reference=True)
+@pytest.fixture(scope="module")
+def exact() -> prior.Prior:
+    """The prior in int64."""
+    parts = {k.removeprefix("prior."): v for k, v in loud_tensors().items() if k.startswith("prior.")}
+    return prior.Prior(parts, LOUD.groups, reference=True)
 
 
 # Entropy coding
@@ -58,7 +56,7 @@ def test_frequencies_are_constrictions_at_both_ends_of_every_symbol() -> None:
     one[0, 100] = (1 << 32) - 1
     shares = np.full((1, 290), 49)  # exact quotients are whole numbers here; those in float64 may lie below
     shares[0, -1] = 49 * ((1 << 24) - 290 - 289)
-    for row in (*tables().counts, *model("default").tensors["quantizer.counts"], *skewed, *one, *shares):
+    for row in (*tables().counts, *skewed, *one, *shares):
         table = constriction.stream.model.Categorical(np.array(row, dtype=np.float64), perfect=False)
         ends = DOC.bounds_of([int(n) for n in row])
         assert (ends[0], ends[290]) == (0, 1 << 24)
@@ -128,16 +126,16 @@ def test_codebooks_and_grid_are_the_codes() -> None:
     assert grid == vectors.grid_codebook().tolist()
 
 
-def test_vectors_of_every_level_decode_through_escapes(codec: Codec, tiny: Any) -> None:
+def test_vectors_of_every_level_decode_through_escapes(loud: Codec, said: Any) -> None:
     rng = np.random.default_rng(3)
     scales = rng.integers(-192, 289, (4000, 2))
     residual = np.rint(rng.laplace(size=scales.shape) * 2.0 ** (scales / 32) * 256).astype(np.int64)
     residual[::50] *= 40
     writer = SectionWriter(tables())
-    written = codec.tile_coder.latent_coder.chooser.encode(scales, residual, 0.0, writer)
+    written = loud.tile_coder.latent_coder.chooser.encode(scales, residual, 0.0, writer)
     source = DOC.Symbols((writer.finish(), writer.index_crc), bounds())
     pairs = [tuple(pair) for pair in scales.tolist()]
-    np.testing.assert_array_equal(DOC.read_vectors(pairs, source, tiny.tensors["quantizer.codebooks"]), written)
+    np.testing.assert_array_equal(DOC.read_vectors(pairs, source, said.tensors["quantizer.codebooks"]), written)
     source.close()
 
 
@@ -153,100 +151,136 @@ def test_an_escape_where_none_may_be_is_refused(scale: int, batch: int, refused:
     assert refuses(DOC.read_vectors, [(scale, scale)], OneEscape(), []) == refused
 
 
-# The prior
+# The features and the prior
 
 
-def test_power_and_compander_tables_are_the_codes() -> None:
-    assert prior.EXP2.tolist() == DOC.EXP2
-    assert prior.COMPAND.tolist() == DOC.COMPAND
-
-
-@pytest.mark.parametrize("shift", [2, -2])
-def test_scaling_rounds_as_the_code_rounds(shift: int) -> None:
-    rng = np.random.default_rng(0)
-    logs = np.concatenate([np.arange(-57344, 57345, 13), rng.integers(-57344, 57345, 4096)])
-    for reach in (3, 300, 70_000, (1 << 24) + 256 * 5000):
-        values = rng.integers(-reach, reach + 1, len(logs))
-        expected = prior.rounded(values, prior.power(logs, shift)).tolist()
-        assert [DOC.scaled(v, n, shift) for v, n in zip(values.tolist(), logs.tolist(), strict=True)] == expected
-
-
-def test_step_features_are_the_codes_for_every_step() -> None:
+@pytest.mark.parametrize("tune", range(len(header.TUNES)))
+def test_features_are_the_codes_for_every_step(tune: int) -> None:
     for code in STEP_CODES:
-        assert DOC.step_features(code) == prior.Prior.step_features(code).tolist()
+        assert DOC.file_features(code, tune) == prior.file_features(code, tune).tolist()
     for code in STEP_CODES[::37]:
-        assert [f / 32 for f in DOC.step_features(code)] == step_features(header.log2_step(code)).tolist()
+        assert [f / 32 for f in DOC.file_features(code, tune)] == step_features(code, tune).tolist()
 
 
-def test_layers_round_negative_sums_and_clamp_as_the_code_does() -> None:
+def test_tables_are_the_codes_and_no_entry_is_near_a_tie() -> None:
+    assert arithmetic.EXP2.tolist() == DOC.EXP2
+    assert arithmetic.GAIN_EXP2.tolist() == DOC.GAIN_EXP2
+    assert arithmetic.COMPAND.tolist() == DOC.COMPAND
+    exact = np.concatenate([
+        2 ** (np.arange(4096) / 4096 + 16), 2 ** (np.arange(1, 32) / 32 + 12), 64 * np.arcsinh(np.arange(1, 458) / 128)
+    ])  # fmt: skip
+    assert np.abs(exact % 1 - 0.5).min() > 0.000005
+
+
+@pytest.mark.parametrize(
+    ("shift", "log2", "reach"),
+    [(2, (-14, 19), prior.HEAD_MEAN_LIMIT), (6, (-11, 6), 5392384), (-8, (-8, 8), prior.LATENT_LIMIT)],
+)
+def test_scaling_rounds_as_the_code_rounds(shift: int, log2: tuple[int, int], reach: int) -> None:
+    """Over all that can happen to means, to decoded values and to latents; the document's sums stay below 2^63."""
     rng = np.random.default_rng(0)
-    layer = prior.Layer(rng.integers(-127, 128, (90, 40)), rng.integers(-(1 << 20), 1 << 20, 40), np.arange(40) % 21)
-    integers, x = prior._Integers(), rng.integers(-127, 128, (20, 90))
-    expected = integers.apply(x, integers.prepare(layer))
-    tensors = {f"prior.any.{part}": getattr(layer, part).tolist() for part in ("weight", "bias", "shift")}
-    said = [DOC.layer(DOC.Record(tensors=tensors), "any", row) for row in x.tolist()]
-    assert said == expected.tolist()
-    assert [DOC.leaky(row) for row in said] == exact_prior()._leaky(expected).tolist()
-    assert [DOC.clamp(row) for row in said] == prior._clamp(expected).tolist()
+    low, high = (4096 * n for n in log2)
+    logs = np.concatenate([[low, high], np.arange(low, high + 1, 13), rng.integers(low, high + 1, 4096)])
+    for most in (3, 300, 70_000, reach):
+        values = rng.integers(-most, most + 1, len(logs))
+        values[:3] = -most, most, most
+        gains = rng.integers(-prior.PLACE_GAIN_MAX, prior.PLACE_GAIN_MAX + 1, len(logs)) * (shift != -8)
+        factors = arithmetic.power(logs, shift)
+        rows = arithmetic.gain_power(gains)
+        expected = [
+            int(arithmetic.scaled(np.array([[v]]), f[None], None if shift == -8 else r[None])[0, 0])
+            for v, f, r in zip(values, factors, rows, strict=True)
+        ]
+        each = list(zip(values.tolist(), logs.tolist(), gains.tolist(), strict=True))
+        assert [DOC.scaled(v, n, gain, shift) for v, n, gain in each] == expected
+        assert all(5 <= 28 - shift - n // 4096 - gain // 32 <= 44 for _, n, gain in each)
+        assert all(abs(v * DOC.EXP2[n % 4096] * DOC.GAIN_EXP2[gain % 32]) < 2**60 for v, n, gain in each)
 
 
-def test_means_scales_and_contexts_are_the_codes_for_steps_all_over_the_range(tiny: Any) -> None:
-    exact, rng = exact_prior(), np.random.default_rng(0)
+def test_layers_round_negative_sums_and_clamp_as_the_code_does(exact: prior.Prior) -> None:
+    rng = np.random.default_rng(0)
+    integers = arithmetic.Integers()
+    for inputs, depthwise in ((90, False), (9, True)):
+        weight = rng.integers(-127, 128, (inputs, 40))
+        layer = arithmetic.Layer(weight, rng.integers(-(1 << 20), 1 << 20, 40), np.arange(40) % 21, depthwise)
+        tensors = {f"prior.any.{part}": getattr(layer, part).tolist() for part in ("weight", "bias", "shift")}
+        any_model, prepared = DOC.Record(tensors=tensors), integers.prepare(layer)
+        if depthwise:
+            x = rng.integers(-127, 128, (4, 5, 40))
+            expected = integers.depthwise(x, prepared).reshape(20, 40)
+            plane = {(row, column): x[row, column].tolist() for row in range(4) for column in range(5)}
+            found = [DOC.depthwise(any_model, "any", plane, *place) for place in plane]
+        else:
+            x = rng.integers(-127, 128, (20, 90))
+            expected = integers.apply(x, prepared)
+            found = [DOC.layer(any_model, "any", row) for row in x.tolist()]
+        assert found == expected.tolist()
+        assert [DOC.leaky(row) for row in found] == exact._leaky(expected.copy()).tolist()
+        assert [DOC.clamp(row) for row in found] == arithmetic.clamp(expected).tolist()
+
+
+@pytest.mark.parametrize("tune", range(len(header.TUNES)))
+def test_predictions_latents_and_contexts_are_the_codes_for_steps_all_over_the_range(
+    tune: int, exact: prior.Prior, said: Any
+) -> None:
+    """And all their clips happen at both ends."""
+    rng, seen = np.random.default_rng(tune), {}
     starts = np.cumsum([0, *exact.groups])
-    for code in (*STEP_CODES[::501], STEP_CODES[-1]):
-        state = exact.begin(np.zeros((1, 1, exact.side_channels), dtype=np.int64), code, 1, 1)
-        state.trunk = rng.integers(-127, 128, state.trunk.shape)
-        for group, count in enumerate(exact.groups):
-            ratio = DOC.ratios(tiny, range(starts[group], starts[group + 1]), code)
-            means, scales = exact.predict(group, state.trunk, state)
-            said = DOC.predict(tiny, group, state.trunk[0].tolist(), DOC.step_features(code), ratio)
-            assert said == (means[0].tolist(), scales[0].tolist())
-            for reach in (300, 30_000, 1 << 24):
-                values = rng.integers(-reach, reach + 1, (50, count))
-                expected = exact.context(group, values, code).tolist()
-                assert [DOC.companded(row, ratio) for row in values.tolist()] == expected
+    for code in (*STEP_CODES[::1001], STEP_CODES[-1]):
+        state, features = exact.begin(code, tune, (1, 1)), DOC.file_features(code, tune)
+        for group in range(len(exact.groups)):
+            channels = range(starts[group], starts[group + 1])
+            sigma = [said.tensors["prior.sigma_log2"][c] for c in channels]
+            steps = DOC.log2_steps(said, channels, code, features)
+            assert steps == state.log2_step[channels].tolist()
+            for _ in range(8):
+                trunk = rng.integers(-127, 128, (1, LOUD.state))
+                expected = exact.predict(group, trunk, state)
+                gain, means, scales = DOC.predict(said, group, trunk[0].tolist(), features, sigma, steps)
+                assert (gain, means, scales) == (
+                    expected.gain[0], expected.mean[0].tolist(), expected.log2_scale[0].tolist()
+                )  # fmt: skip
+                for what, values in (("gain", [gain]), ("mean", means), ("scale", scales)):
+                    seen.setdefault(what, set()).update(values)
+            for reach in (300, 30_000, 5392384):
+                values = rng.integers(-reach, reach + 1, (25, len(channels)))
+                gains = rng.integers(-96, 97, 25)
+                latents = exact.latent(group, values, gains, state)
+                each = list(zip(values.tolist(), gains.tolist(), strict=True))
+                assert [DOC.to_latent(row, steps, gain) for row, gain in each] == latents.tolist()
+                seen.setdefault("latent", set()).update(latents.ravel().tolist())
+                context = exact.context(group, latents)
+                assert [DOC.companded(row, sigma) for row in latents.tolist()] == context.tolist()
+                seen.setdefault("context", set()).update(context.ravel().tolist())
+    assert (min(seen["gain"]), max(seen["gain"])) == (-prior.PLACE_GAIN_MAX, prior.PLACE_GAIN_MAX)
+    assert (min(seen["mean"]), max(seen["mean"])) == (-prior.MEAN_LIMIT, prior.MEAN_LIMIT)
+    assert (min(seen["scale"]), max(seen["scale"])) == (prior.LOG2_SCALE_MIN, prior.LOG2_SCALE_MAX)
+    assert (min(seen["latent"]), max(seen["latent"])) == (-prior.LATENT_LIMIT, prior.LATENT_LIMIT)
+    assert (min(seen["context"]), max(seen["context"])) == (arithmetic.COMPAND[0], arithmetic.COMPAND[-1])
 
 
 @pytest.mark.parametrize("code", [header.STEP_CODE_MIN, 20000, header.STEP_CODE_MAX])
-def test_means_and_scales_are_clipped_where_the_code_clips_them(code: int, tiny: Any) -> None:
-    """A head whose outputs are as large as the bounds allow."""
-    exact = exact_prior()
-    hidden = prior.Layer(np.ones((23, 1), dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
-    most = np.array([1 << 23, -(1 << 23), 900, -900])
-    out = prior.Layer(np.ones((1, 4), dtype=np.int64), most, np.zeros(4, dtype=np.int64))
-    tensors = {}
-    for name, layer in (("heads.0.hidden", hidden), ("heads.0.out", out)):
-        exact._layers[name] = exact._arithmetic.prepare(layer)
-        tensors |= {f"prior.{name}.{part}": getattr(layer, part).tolist() for part in ("weight", "bias", "shift")}
-    steps = DOC.step_features(code)
-    state = prior.PriorState(np.zeros((1, 16), dtype=np.int64), np.array([steps]), code, (1, 1))
-    means, scales = exact.predict(0, state.trunk, state)
-    said = DOC.predict(DOC.Record(tensors=tensors), 0, [0] * 16, steps, DOC.ratios(tiny, (0, 1), code))
-    assert said == (means[0].tolist(), scales[0].tolist())
-    assert scales[0].tolist() == [prior.LOG2_SCALE_MAX, prior.LOG2_SCALE_MIN]
-
-
-@pytest.mark.parametrize("code", STEP_CODES[::4001])
-def test_scales_of_the_side_grid_are_the_codes(code: int) -> None:
-    exact = exact_prior()
-    exact._side_log2_scale = np.random.default_rng(code).integers(-260, 360, (7, 500))
-    tensors = {"prior.side_log2_scale": exact._side_log2_scale.tolist()}
-    said = DOC.side_scales(DOC.Record(tensors=tensors), DOC.step_features(code))
-    assert said == exact.side_scales(code).tolist()
-    assert {prior.LOG2_SCALE_MIN, prior.LOG2_SCALE_MAX} < set(said)
-
-
-def test_the_first_trunk_rounds_the_side_grid_as_the_code_does(tiny: Any) -> None:
-    rng, code, shape = np.random.default_rng(0), 20000, (30, 30)
-    books = (64 * rng.integers(-6, 6, (4, 289, 2)) + rng.choice([31, 32], (4, 289, 2))).astype(np.int16)  # near halves
-    books[:, vectors.ZERO] = 0
-    exact, scales = exact_prior(), np.full((7, 2), -20, dtype=np.int64)  # level 0: vectors of the codebooks alone
-    exact._side_log2_scale = scales
-    side = vectors.Vectors(books).decode(np.repeat(exact.side_scales(code)[None], 64, axis=0), Noise(0))
-    expected = exact.begin(side.reshape(8, 8, 2), code, *shape).trunk
-    changed = tiny.tensors | {"prior.side_log2_scale": scales.tolist(), "quantizer.codebooks": books.tolist()}
-    trunk = DOC.first_trunk(DOC.Record(tensors=changed), DOC.step_features(code), *shape, Noise(0))
-    np.testing.assert_array_equal(as_array(trunk).reshape(expected.shape), expected)
+def test_means_of_heads_are_clipped_where_the_code_clips_them(code: int, said: Any) -> None:
+    """Outputs as large as the bounds allow, where the means that follow are not yet at their own limit."""
+    features, seen, most = DOC.file_features(code, 0), set(), prior.HEAD_MEAN_LIMIT
+    for octaves in (-1, 0, 1, 2):  # between sigma and step
+        changed = loud_tensors()
+        changed["prior.sigma_log2"][:] = ((code - 32768) >> 7) + 32 * octaves
+        changed["prior.channel_gain"][:] = 0
+        for row in [(1 << 23, -(1 << 23)), (most + 4, -most - 4), (most, -most), (most - 4, 4 - most)]:
+            changed["prior.heads.0.out.weight"][:] = 0
+            changed["prior.heads.0.out.bias"][:] = (*row, *row, 0, 0, 0, 0)
+            changed["prior.heads.0.out.shift"][:] = 0
+            parts = {k.removeprefix("prior."): v for k, v in changed.items() if k.startswith("prior.")}
+            exact = prior.Prior(parts, LOUD.groups, reference=True)
+            expected = exact.predict(0, np.zeros((1, LOUD.state), dtype=np.int64), exact.begin(code, 0, (1, 1)))
+            as_lists = DOC.Record(tensors={k: v.tolist() for k, v in changed.items() if k.startswith("prior.")})
+            steps = DOC.log2_steps(as_lists, range(4), code, features)
+            sigma = as_lists.tensors["prior.sigma_log2"][:4]
+            _, means, _ = DOC.predict(as_lists, 0, [0] * LOUD.state, features, sigma, steps)
+            assert means == expected.mean[0].tolist()
+            seen.update(means)
+    assert len(seen) > 12
 
 
 # The whole
@@ -268,75 +302,187 @@ class Noise:
         pass
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (7, 5)])
-@pytest.mark.parametrize("code", [8192, 15001, 23456, 31999, 40960])
-def test_random_symbols_give_the_same_latent(shape: tuple[int, int], code: int, codec: Codec, tiny: Any) -> None:
-    for shown in (1, 3):
-        sources = [Noise(seed) for seed in range(shown)]
-        expected = codec.tile_coder.latent_coder.decode(shape, code, sources)
-        said = as_array(DOC.decode_tile(tiny, code, *shape, [Noise(seed) for seed in range(shown)]))
-        np.testing.assert_array_equal(said.reshape(expected.shape), expected)
+def same_tile(codec: Codec, said: Any, shape: tuple[int, int], code: int, tune: int, layers: int) -> None:
+    """The document and the code decode the same random symbols to the same latent."""
+    sources = [Noise(seed) for seed in range(layers)]
+    expected = codec.tile_coder.latent_coder.decode(shape, code, tune, sources)
+    of = DOC.Record(step_code=code, tune=tune)
+    found = as_array(DOC.decode_tile(said, of, *shape, [Noise(seed) for seed in range(layers)]))
+    found, channels = found.reshape(len(expected), -1), expected.shape[1]
+    np.testing.assert_array_equal(found[:, :channels], expected)
+    assert found.shape[1] == codec.config.channels
+    assert not found[:, channels:].any()
+
+
+@pytest.mark.parametrize("tune", range(len(header.TUNES)))
+@pytest.mark.parametrize("code", [4096, 15001, 23456, 31999, 40960])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (2, 3), (7, 5)])
+def test_random_symbols_give_the_same_latent(
+    shape: tuple[int, int], code: int, tune: int, loud: Codec, said: Any
+) -> None:
+    for layers in range(1, 5):
+        same_tile(loud, said, shape, code, tune, layers)
+
+
+@pytest.mark.parametrize(("height", "width"), [(15, 14), (4, 13), (12, 3)])
+def test_random_symbols_give_the_same_latent_in_large_tiles(height: int, width: int, loud: Codec, said: Any) -> None:
+    same_tile(loud, said, (height, width), 26000, 1, 4)
+
+
+def test_random_symbols_give_the_same_latent_in_every_small_tile(loud: Codec, said: Any) -> None:
+    for shape in product(range(1, 7), repeat=2):
+        same_tile(loud, said, shape, 30000, 0, 1)
 
 
 @pytest.mark.parametrize("name", golden())
-def test_the_documents_decoder_gives_the_golden_latents(name: str, tiny: Any) -> None:
-    latent = as_array(DOC.decode_latent((FIXTURES / f"{name}.vqc").read_bytes(), tiny))
-    assert hashlib.sha256(latent.astype("<i4").tobytes()).hexdigest() == golden()[name]["latent_sha256"]
+def test_the_documents_decoder_gives_the_golden_latents(name: str) -> None:
+    data = (FIXTURES / f"{name}.vqc").read_bytes()
+    found = as_array(DOC.decode_latent(data, tiny()))
+    channels = sum(tiny().sizes["groups"][: DOC.read_header(data).layers])
+    assert hashlib.sha256(found[..., :channels].astype("<i4").tobytes()).hexdigest() == golden()[name]["latent_sha256"]
+
+
+@cache
+def tiny() -> Any:
+    return model(str(TINY), floats=True)
 
 
 def test_the_documents_decoder_reads_a_file_of_the_shipped_model() -> None:
     codec = Codec("default")
     data = codec.encode_pixels(picture(33, 20), quality=97, effort=1)
-    latent = as_array(DOC.decode_latent(data, model("default")))
-    np.testing.assert_array_equal(latent, codec.decode_latent(data)[0])
+    expected = codec.decode_latent(data)[0]
+    found = as_array(DOC.decode_latent(data, model("default")))
+    np.testing.assert_array_equal(found[..., : expected.shape[2]], expected)
 
 
-@pytest.mark.parametrize("name", ["layers", "rgb"])
-@pytest.mark.parametrize("shown", [1, 2])
-def test_previews_are_the_codes(name: str, shown: int, codec: Codec, tiny: Any) -> None:
-    data = (FIXTURES / f"{name}.vqc").read_bytes()
-    contents = vqbitstream.unpack(data, Limits())
+@pytest.mark.parametrize("name", SHAPES)
+def test_files_and_their_previews_decode_as_the_code_decodes_them(
+    name: str, files: dict[str, bytes], loud: Codec, said: Any
+) -> None:
+    contents = vqbitstream.unpack(files[name], Limits())
     whole = Rect.of(latent_shape(contents.header.width, contents.header.height))
-    expected, _ = codec.tile_coder.decode_area(contents, whole, shown, None)
-    np.testing.assert_array_equal(as_array(DOC.decode_latent(data, tiny, shown)), expected)
+    for shown in (None, *range(1, contents.header.layers + 1)):
+        expected, _ = loud.tile_coder.decode_area(contents, whole, shown or contents.header.layers, None)
+        found = as_array(DOC.decode_latent(files[name], said, shown))
+        channels = expected.shape[2]
+        np.testing.assert_array_equal(found[..., :channels], expected)
+        assert not found[..., channels:].any()
 
 
-def test_payloads_changed_under_sound_checksums_are_refused(tiny: Any) -> None:
-    contents = vqbitstream.unpack((FIXTURES / "dot.vqc").read_bytes(), Limits())
+def test_the_files_here_are_of_every_kind(files: dict[str, bytes]) -> None:
+    headers = [vqbitstream.unpack_header(data, Limits()) for data in files.values()]
+    assert {h.layers for h in headers} == {1, 2, 3, 4}
+    assert {h.tune for h in headers} == {0, 1}
+    assert {h.single_section for h in headers} == {False, True}
+    assert any(h.layers < 4 and not h.single_section for h in headers)
+
+
+def test_files_of_another_model_or_of_more_layers_are_refused(files: dict[str, bytes], said: Any) -> None:
+    assert refuses(DOC.decode_latent, files["dot"], DOC.Record(**vars(said) | {"id": bytes(8)}))
+    sizes = said.sizes | {"groups": said.sizes["groups"][:3]}
+    assert refuses(DOC.decode_latent, files["dot"], DOC.Record(**vars(said) | {"sizes": sizes}))
+    assert not refuses(DOC.decode_latent, files["dot"], said)
+
+
+def test_payloads_changed_under_sound_checksums_are_refused(files: dict[str, bytes], said: Any) -> None:
+    contents = vqbitstream.unpack(files["dot"], Limits())
     only = contents.sections[0]
     assert only is not None
     for changed in (b"", only.payload[:-1] + b"\7", only.payload * 2):
         data = vqbitstream.pack(Contents(contents.header, [Section(changed, only.index_crc)]))
-        assert refuses(DOC.decode_latent, data, tiny)
-        assert refuses(DOC.decode_latent, data, tiny, 1)
+        assert refuses(DOC.decode_latent, data, said)
+        assert refuses(DOC.decode_latent, data, said, 1)
+
+
+def test_a_preview_does_not_need_the_layers_after_it(files: dict[str, bytes], loud: Codec, said: Any) -> None:
+    contents = vqbitstream.unpack(files["tiles"], Limits())
+    sections = [s for s in contents.sections if s]
+    sections[-1] = Section(sections[-1].payload + bytes([0, 0, 0, 1]), 0)
+    data = vqbitstream.pack(Contents(contents.header, sections))
+    np.testing.assert_array_equal(*(as_array(DOC.decode_latent(d, said, 1)) for d in (data, files["tiles"])))
+    assert refuses(DOC.decode_latent, data, said)
+    assert refuses(loud.decode_latent, data)
 
 
 def test_the_drawn_order_of_positions_is_the_codes() -> None:
     drawn = section("Order of symbols").split("```")[1]
-    lines = re.findall(r"((?:[\d.]  ){4}[\d.]) {5,}((?:[\d.]  ){4}[\d.])", drawn)
-    for column, expected in enumerate(passes(len(lines), 5)):
-        cells = " ".join(line[column] for line in lines).split()
-        assert [place for place, cell in enumerate(cells) if cell != "."] == expected.tolist()
-        assert [int(cell) for cell in cells if cell != "."] == list(range(1, len(expected) + 1))
+    lines = re.findall(r"((?:\d ){7}\d)   ((?:\d ){7}\d)", drawn)
+    shape = len(lines), 8
+    for column, passes in enumerate((latent.hierarchy(shape)[0], latent.checkerboard(shape))):
+        cells = np.array([line[column].split() for line in lines], dtype=int).ravel()
+        found = [np.flatnonzero(cells == number).tolist() for number in range(cells.max() + 1)]
+        assert found == [p.tolist() for p in passes]
 
 
-@pytest.mark.parametrize("name", ["dot", "odd", "rgb"])
-def test_the_documents_pixels_are_within_one_level(name: str, codec: Codec, tiny: Any) -> None:
-    data = (FIXTURES / f"{name}.vqc").read_bytes()
-    pixels = as_array(DOC.synthesise(tiny, DOC.decode_latent(data, tiny), DOC.read_header(data)))
-    expected = codec.decode_pixels(data).astype(np.int32)
-    difference = np.abs(pixels - expected.reshape(pixels.shape))
+def test_the_drawn_neighbours_are_the_codes() -> None:
+    drawn = section("Order of symbols").split("```")[3]
+    lines = [re.findall(r"(?:[nx.] ){4}[nx.]", line) for line in drawn.splitlines()]
+    for column, (distance, directions) in enumerate(latent.REACHES):
+        cells = [line[column].split() for line in lines if line]
+        assert cells[2][2] == "x"
+        found = [(row - 2, at - 2) for row, line in enumerate(cells) for at, cell in enumerate(line) if cell == "n"]
+        assert found == [(distance * y, distance * x) for y, x in directions] == DOC.NEIGHBOURS[column]
+
+
+# Pixels
+
+
+def of_picture(width: int, height: int, code: int, tune: int, grey: bool) -> Any:
+    return header.Header(width, height, grey, False, False, 0, code, tune, bytes(8), 1)
+
+
+def pixels_of_both(tensors: Arrays, latents: Any, head: header.Header) -> tuple[Any, Any]:
+    shape = (head.height, head.width) if head.grey else (head.height, head.width, 3)
+    expected = Transforms(NumpyRuntime(tensors, LOUD)).synthesise(latents, head, shape).astype(np.int32)
+    zeros = [0] * (LOUD.channels - latents.shape[2])
+    plane = {(y, x): row.tolist() + zeros for y, line in enumerate(latents) for x, row in enumerate(line)}
+    floats = {k: v.tolist() for k, v in tensors.items() if k.startswith("synthesis.")}
+    found = as_array(DOC.synthesise(DOC.Record(tensors=floats, sizes=LOUD.to_dict()), plane, head))
+    return found, expected.reshape(found.shape)
+
+
+@pytest.mark.parametrize(
+    ("layers", "code", "tune", "grey"),
+    [(1, 4096, 0, False), (2, 20000, 1, True), (3, 30000, 0, False), (4, 40960, 1, False), (4, 14000, 0, True)],
+)
+def test_pixels_are_within_one_level(layers: int, code: int, tune: int, grey: bool) -> None:
+    head = of_picture(54 - layers, 33 + 16 * layers, code, tune, grey)
+    channels, tensors = sum(LOUD.groups[:layers]), loud_tensors()
+    shape = *latent_shape(head.width, head.height), channels
+    latents = np.rint(np.random.default_rng(code).laplace(size=shape) * 4000).astype(np.int32)
+    for part in ("weight", "bias"):
+        tensors[f"synthesis.out.{part}"] /= 16  # or most of the pixels would be black or white
+    found, expected = pixels_of_both(tensors, latents, head)
+    inside = (expected > 0) & (expected < 255)
+    assert inside.mean() > 0.5
+    difference = np.abs(found - expected)
     assert difference.max() <= 1
     assert difference.mean() < 0.01
 
 
-def test_pixels_are_clipped_as_the_code_clips_them(codec: Codec, tiny: Any) -> None:
-    said = DOC.read_header((FIXTURES / "dot.vqc").read_bytes())
-    said.width = said.height = 32
-    latent = np.random.default_rng(0).integers(-(1 << 14), 1 << 14, (2, 2, 16)).astype(np.int32)
-    log2_step = header.log2_step(said.step_code)
-    expected = codec.transforms.synthesise(latent, log2_step, (32, 32, 3)).astype(np.int32)
-    plane = {(y, x): latent[y, x].tolist() for y in range(2) for x in range(2)}
-    pixels = as_array(DOC.synthesise(tiny, plane, said))
-    assert np.abs(pixels - expected).max() <= 1
-    assert (pixels.min(), pixels.max()) == (expected.min(), expected.max()) == (0, 255)
+def test_pixels_are_clipped_as_the_code_clips_them() -> None:
+    latents = np.random.default_rng(0).integers(-(1 << 20), 1 << 20, (2, 2, LOUD.channels)).astype(np.int32)
+    found, expected = pixels_of_both(loud_tensors(), latents, of_picture(32, 32, 20000, 0, False))
+    assert np.abs(found - expected).max() <= 1
+    assert (found.min(), found.max()) == (expected.min(), expected.max()) == (0, 255)
+
+
+@pytest.mark.parametrize("name", ["dot", "odd", "one"])
+def test_the_documents_pixels_of_files_are_within_one_level(
+    name: str, files: dict[str, bytes], loud: Codec, said: Any
+) -> None:
+    found = as_array(DOC.synthesise(said, DOC.decode_latent(files[name], said), DOC.read_header(files[name])))
+    expected = loud.decode_pixels(files[name]).astype(np.int32)
+    difference = np.abs(found - expected.reshape(found.shape))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+@pytest.mark.parametrize("name", ["dot", "odd", "rgb"])
+def test_the_documents_pixels_of_golden_files_are_within_one_level(name: str, codec: Codec) -> None:
+    data = (FIXTURES / f"{name}.vqc").read_bytes()
+    found = as_array(DOC.synthesise(tiny(), DOC.decode_latent(data, tiny()), DOC.read_header(data)))
+    expected = codec.decode_pixels(data).astype(np.int32)
+    difference = np.abs(found - expected.reshape(found.shape))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01

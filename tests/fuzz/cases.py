@@ -98,7 +98,7 @@ def seeds(codec: Codec) -> list[bytes]:
 
 def boundless_header() -> bytes:
     """Sound in itself, and 2^31 pixels a side."""
-    return Header(1 << 31, 1 << 31, False, False, False, 5000, 20480, bytes(8), 5).pack()
+    return Header(1 << 31, 1 << 31, False, False, False, 5000, 20480, 1, bytes(8), 5).pack()
 
 
 def _number(rng: Generator, top: int) -> int:

@@ -17,7 +17,7 @@ from vqcodec.models.weights_file import read_weights
 from support import ROOT
 
 TEXT = (ROOT / "FORMAT.md").read_text()
-ENCODER = ("analysis.", "side_analysis.", "encoder.", "bottleneck.")
+ENCODER = ("analysis.", "encoder.", "bottleneck.")
 
 
 def section(title: str) -> str:

@@ -33,7 +33,7 @@ def decode_all(folder: str, options: dict[str, Any] | None = None) -> Facts:
 
 def largest_sums() -> None:
     """Layers as large, and sums as high, as the prior's bounds allow."""
-    from vqbitstream.prior import Layer, _Floats, _Integers
+    from vqbitstream.arithmetic import Floats, Integers, Layer
 
     rng = np.random.default_rng(0)
     x, w = rng.choice([-127, 127], (2048, 1040)), rng.choice([-127, 127], (1040, 160))
@@ -42,7 +42,7 @@ def largest_sums() -> None:
     layer = Layer(w, zeros + 77, zeros + 1)
     layer.check("largest")
     for n in (1, 2, 3, 5, 17, 2048):
-        said = [a.apply(x[:n].astype(a.dtype), a.prepare(layer)) for a in (_Floats(), _Integers())]
+        said = [a.apply(x[:n].astype(a.dtype), a.prepare(layer)) for a in (Floats(), Integers())]
         assert (said[0] == said[1]).all(), n
 
 

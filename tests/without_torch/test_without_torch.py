@@ -167,7 +167,7 @@ def test_a_comparison(photo: Path) -> None:
     done = command("compare", photo, "-o", photo.with_suffix(".html"))
     assert done.returncode == 0
     assert done.stderr.count(b"\n") == 1
-    assert b"vqcodec, quality 50, effort 1: " in done.stdout
+    assert b"vqcodec, quality 75, effort 1: " in done.stdout
     assert photo.with_suffix(".html").stat().st_size > 10_000
 
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from vqbitstream.errors import VQCError
-from vqbitstream.header import TUNES
 
 from vqcodec.atomic import write
-from vqcodec.models.config import DECODER_SIZES, ENCODER_SIZES
+from vqcodec.models.config import DECODER_SIZES, ENCODER_SIZES, ModelConfig
+from vqcodec.models.layout import FLOATS, layout
 
 Arrays = dict[str, npt.NDArray[Any]]
-FLOATING_PREFIXES = ("analysis.", "synthesis.", "bottleneck.")
-ENCODER_PREFIXES = ("analysis.", "encoder.", "bottleneck.")
+BOTTLENECK = "bottleneck."
+ENCODER_PREFIXES = ("analysis.", "encoder.", BOTTLENECK)
 MOST_BLOCKS = 16
 
 
@@ -74,25 +74,33 @@ def read_weights(path: Path) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _unsound(tensors: Arrays, config: Any) -> str | None:
-    """Why a file must not become a network, if so: sizes that would fill the memory, values that are not numbers."""
+    """Why a file must not become a network, if so: sizes that would fill the memory, other tensors than they say, values that are not
+    numbers."""
     for name in (*DECODER_SIZES, *ENCODER_SIZES):
         size = config.get(name) if isinstance(config, dict) else None
         numbers, most = (
             (size, 1024) if name == "groups" else ([size], MOST_BLOCKS if name.endswith("_blocks") else 1024)
         )
-        if not (isinstance(numbers, list) and len(numbers) <= 16 and all(type(n) is int for n in numbers)):
+        if not (isinstance(numbers, list) and 1 <= len(numbers) <= 16 and all(type(n) is int for n in numbers)):
             return f"{name} is {str(size)[:20]}"
         if not all(1 <= n <= most for n in numbers):
             return f"{name} is outside 1..{most}"
-    for name, array in tensors.items():
-        if array.dtype.kind not in ("f" if name.startswith(FLOATING_PREFIXES) else "iu"):
-            return f"{name} is {array.dtype}"
+    try:
+        expected = layout(ModelConfig.from_dict(config))
+    except ValueError as error:
+        return str(error)
+    if missing := sorted(expected.keys() - tensors.keys()):
+        return f"{missing[0]} is missing"
+    for name, array in sorted(tensors.items()):
+        if name not in expected and not name.startswith(BOTTLENECK):
+            return f"{name} is more than the sizes say"
+        dtypes, shape = expected.get(name, (FLOATS, array.shape))
+        if array.dtype.name not in dtypes or array.shape != shape:
+            return f"{name} is {array.dtype} {list(array.shape)} instead of {' or '.join(dtypes)} {list(shape)}"
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             return f"{name} is not finite"
-    for name, wanted in (("encoder.step_codes", np.uint16), ("encoder.layers", np.uint8)):
-        scale = tensors.get(name)
-        if scale is not None and (scale.dtype != wanted or scale.shape != (len(TUNES), 100)):
-            return f"{name} is {scale.dtype} {list(scale.shape)}"
+        if name.endswith(".sigma") and not (array > 0).all():
+            return f"{name} is not positive"
     sigma = tensors.get("bottleneck.sigma")
     if sigma is not None and sigma.shape != (sum(config["groups"]),):
         return "the bottleneck is another model's"

@@ -109,7 +109,7 @@ class SoftQuantizer(nn.Module):
     @torch.no_grad()
     def refresh(self) -> None:
         """Update the candidate lists after the codebooks have moved."""
-        axis = (torch.arange(CELLS, device=self.codebooks.device) - (CELLS - 1) / 2) / 2
+        axis = (torch.arange(CELLS, dtype=torch.float32, device=self.codebooks.device) - (CELLS - 1) / 2) / 2
         cells = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2).to(self.codebooks)
         for book, lists in zip(self.codebooks, self.candidates, strict=True):
             distance = (cells - book).square().sum(-1)

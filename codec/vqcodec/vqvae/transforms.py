@@ -69,15 +69,15 @@ def compand(x: Tensor) -> Tensor:
 
 
 def block_dct() -> Tensor:
-    """The orthonormal DCT of a block, over colour, rows and columns. [768 coefficients, 768 pixels]"""
+    """The orthonormal DCT of a block, over colour, rows and columns. float32 [768 coefficients, 768 pixels]"""
 
     def dct(size: int) -> Tensor:
-        k, x = torch.arange(size)[:, None], torch.arange(size)[None]
+        k, x = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size, dtype=torch.float64)[None]
         matrix = torch.cos(math.pi / size * (x + 0.5) * k) * math.sqrt(2 / size)
         matrix[0] /= math.sqrt(2)
         return matrix
 
-    return torch.kron(dct(COLOURS), torch.kron(dct(PATCH_PX), dct(PATCH_PX)))
+    return torch.kron(dct(COLOURS), torch.kron(dct(PATCH_PX), dct(PATCH_PX))).float()
 
 
 def blocks_of(x: Tensor) -> Tensor:

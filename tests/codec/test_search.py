@@ -13,7 +13,8 @@ from vqbitstream.choice import SEARCH_RATE_WEIGHT
 from vqbitstream.geometry import Rect
 from vqbitstream.header import TUNES, Header
 from vqcodec.codec import Codec
-from vqcodec.coding.search import Descent, Original, Search, _Region, searched
+from vqcodec.coding.descent import Descent
+from vqcodec.coding.search import Original, Search, _Region, searched
 from vqcodec.vqvae.distortion import Distortion
 
 

@@ -74,7 +74,7 @@ def test_reading_files_weights_and_checkpoints_unpickles_nothing(
 ) -> None:
     monkeypatch.setenv("VQCODEC_MODELS", str(tmp_path / "models"))
     shown = [torch.from_numpy(picture(200, 180)).permute(2, 0, 1).contiguous()]
-    trainer = Trainer(shown, maker.TINY, [Phase("joint", 1.0)], tmp_path / "run.ckpt", batch=1, crop_px=64)
+    trainer = Trainer(shown, maker.TINY, [Phase("noise", 1.0)], tmp_path / "run.ckpt", batch=1, crop_px=64)
     trainer.start()
     trainer.train_step(trainer.plan[0])  # or the optimiser has nothing to keep
     trainer.save()

@@ -43,7 +43,8 @@ def worker(begin: int, end: int, seed: int, model: str) -> None:
     for number in range(begin, end):
         data = case(number, codec, files, seed)
         print("at", number, flush=True)
-        signal.alarm(30)  # a hang ends the worker
+        signal.setitimer(signal.ITIMER_PROF, 30)  # a loop without end ends the worker, by processor time
+        signal.alarm(1800)  # and so does a wait without end
         growth.reset()
         begun = time.process_time()  # other programs do not slow it
         try:
@@ -54,6 +55,7 @@ def worker(begin: int, end: int, seed: int, model: str) -> None:
         slowest, largest = max(slowest, seconds), max(largest, megabytes)
         if seconds > MAX_SECONDS or megabytes > MAX_GROWTH_MB:
             print("finding", number, f"{seconds:.1f} s, {megabytes:.0f} MB", flush=True)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     signal.alarm(0)
     for name, count in outcomes.items():
         print("count", name, count)

@@ -44,7 +44,9 @@ class Original:
     def __init__(self, pictures: Tensor, log2_step: Tensor, tune: int, *, grey: bool = False) -> None:
         self.height, self.width = pictures.shape[1:3]
         self.log2_step, self.tune, self.grey = log2_step, torch.full_like(log2_step, tune), grey
-        self.compare = Distortion(self.height, self.width, eye=tune > 0).to(pictures.device)
+        with building_modules():
+            self.compare = Distortion(self.height, self.width, eye=tune > 0)
+        self.compare.to(pictures.device)
         self.references = self.compare.references(pictures)
 
     def distortion(self, picture: Tensor) -> Tensor:

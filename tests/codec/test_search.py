@@ -75,7 +75,7 @@ def test_no_round_is_worse_than_none(codec: Codec, grey: bool, tune: str) -> Non
             codec.encode_pixels(x, quality=60, effort=e, rate_weight=SEARCH_RATE_WEIGHT, tune=tune) for e in (1, 5)
         ]
         before, after = (cost(codec, x, data, 60, tune) for data in coded)
-            assert after <= 1.02 * before + 96  # the search estimates rates by Laplace, the file has tables and whole bytes
+        assert after <= 1.02 * before + 96  # the search estimates rates by Laplace, the file has tables and whole bytes
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 40), (17, 16)])

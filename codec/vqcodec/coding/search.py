@@ -10,7 +10,7 @@ Only the encoder searches: nothing here must be the same on two machines.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,12 @@ class Original:
         if self.grey:
             picture = picture.mean(3, keepdim=True).expand(-1, -1, -1, 3)
         return self.compare(self.references, picture.clamp(-0.5, 0.5), self.log2_step, self.tune)
+
+
+@lru_cache(maxsize=4)
+def _distortion(height: int, width: int, eye: bool, device: torch.device) -> Distortion:
+    """Tiles and the pictures of a batch are often of one size."""
+    return Distortion(height, width, eye=eye).to(device)
 
 
 def searched(

@@ -18,8 +18,9 @@ from vqbitstream.vectors import ONE, SINGLE_TABLES
 
 from vqcodec.models.config import ModelConfig
 from vqcodec.models.weights_file import Arrays, ModelError
+from vqcodec.vqvae.grid import ACT_LOG2, IntDepthwise, IntLinear
 from vqcodec.vqvae.network import Network
-from vqcodec.vqvae.prior import ACT_LOG2, IntDepthwise, IntLinear, SoftPrior
+from vqcodec.vqvae.prior import SoftPrior
 from vqcodec.vqvae.quantizer import START_COUNT
 from vqcodec.vqvae.transforms import Analysis, Synthesis
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from vqbitstream.choice import SEARCH_RATE_WEIGHT
 from vqbitstream.header import TUNES, nearest_step_code
 
 from vqcodec.coding.search import searched
@@ -100,9 +102,14 @@ def _measure(network: Network, x: Tensor, tune: int) -> _Measured:
             references = compare.references(picture)
 
             def coded(
-                latent: Tensor, count: int, step: Tensor = step, features: Tensor = features
+                latent: Tensor,
+                count: int,
+                weight: float | None = None,
+                step: Tensor = step,
+                features: Tensor = features,
             ) -> tuple[Tensor, Tensor]:
-                found = network.code(latent, step, features, straight_through(network.quantise, noise=False), count)
+                choice = straight_through(partial(network.quantise, rate_weight=weight), noise=False)
+                found = network.code(latent, step, features, choice, count)
                 return network.synthesis(found.decoded, step, features).clamp(-0.5, 0.5), found.bits
 
             latent = network.analysis(picture, features)
@@ -111,7 +118,7 @@ def _measure(network: Network, x: Tensor, tune: int) -> _Measured:
             row = [float(whole_bits + compare.bits(terms, step, tunes)), float(terms.squared)]
             if tune:  # scores are those of the default effort, which are a point or two from the analysis's own
                 searched_latent = searched(network, picture, step, tune, rounds=ROUNDS)
-                terms = compare.terms(references, coded(searched_latent, groups)[0])
+                terms = compare.terms(references, coded(searched_latent, groups, SEARCH_RATE_WEIGHT)[0])
             row.append(float(score(terms.structural)))
             if groups > 1:
                 short, short_bits = coded(latent, groups - 1)

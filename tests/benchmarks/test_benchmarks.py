@@ -141,7 +141,7 @@ def test_nothing_is_measured_twice(tmp_path: Path, codec: Codec) -> None:
     assert results.measured(path, run | {"images_folder": "/elsewhere"}) == {}
     codecs["JPEG-O"].settings = "others"
     assert results.measured(path, results.run_record(codecs, None, str(tmp_path), ["psnr_db"], 1)) == {}
-    point = Bench({"vqcodec": Ours(codec, 5)}, ["psnr_db"]).measure(Task("vqcodec", 50, sources[0]))
+    point = Bench({"vqcodec": Ours("vqcodec", codec, "eye", 5)}, ["psnr_db"]).measure(Task("vqcodec", 50, sources[0]))
     assert (point["width"], point["height"], point["bpp"]) == (80, 64, 8 * point["bytes"] / (80 * 64))
     assert 0 < point["estimated_payload_bytes"] < point["payload_bytes"] < point["bytes"]
 

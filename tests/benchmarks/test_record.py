@@ -34,7 +34,7 @@ def recorded(folder: str) -> dict[str, list[tuple[float, float]]]:
 
 def log_ratios(codec: Codec, curves: dict[str, list[tuple[float, float]]]) -> Iterator[float]:
     """Log of the bytes now over those recorded at equal PSNR, photo by photo, quality by quality."""
-    ours = Ours(codec, effort=5)
+    ours = Ours("vqcodec", codec, "eye", 5)
     for name in PHOTOS:
         bpp, psnrs = np.array(curves[name]).T
         log_bpp = PchipInterpolator(psnrs, np.log(bpp))

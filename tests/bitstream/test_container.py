@@ -208,9 +208,10 @@ def test_payload_that_no_coder_writes(payload: bytes) -> None:
         SectionReader(payload, tables(), 0)
 
 
-def test_tables_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="positive"):
-        FrequencyTables(np.array([[1, 0]]))
+def test_counts_must_be_positive_and_fit_32_bits() -> None:
+    for counts in ([[1, 0]], [[1, -1]], [[1, 1 << 32]]):
+        with pytest.raises(ValueError, match=r"all in 1\.\.2\^32 - 1"):
+            FrequencyTables(np.array(counts))
 
 
 def test_hostile_files_with_sound_checksums_reach_the_decoder_and_raise_only_ours(codec) -> None:  # type: ignore[no-untyped-def]

@@ -37,13 +37,13 @@ def test_two_ranks_equal_twice_the_batch_though_one_is_killed(tmp_path: Path, mo
         Image.fromarray(picture(150, 140, seed)).save(folder / f"{seed}.png")
     pictures = load_pictures([folder])
     tensors, config = read_weights(TINY)
-    tensors["synthesis.linear.weight"] *= np.float16(0.7)  # so that there is something to learn
+    tensors["synthesis.lapped.weight"] *= np.float16(0.7)  # so that there is something to learn
     write_weights(weights, tensors, config)
 
     # torchrun keeps its store over a restart, where the dead ranks' addresses would be found (pytorch/pytorch#135712)
     environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
-    worker = [ddp_worker.__file__, folder, tmp_path / "two", weights, "2", DIES_AT]
+    worker = [ddp_worker.__file__, folder, tmp_path / "two", weights, "3", DIES_AT]
     command = [sys.executable, *torchrun, *map(str, worker)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -51,7 +51,7 @@ def test_two_ranks_equal_twice_the_batch_though_one_is_killed(tmp_path: Path, mo
 
     for module, name in ((loop, "time"), (loop, "SAVE_SECONDS"), (loop.Trainer, "train_step")):
         monkeypatch.setattr(module, name, getattr(module, name))  # what the worker replaces comes back
-    ddp_worker.train(folder, tmp_path / "one", weights, 4, None)
+    ddp_worker.train(folder, tmp_path / "one", weights, 6, None)
 
     before, after, steps = loss(restore(tensors, ModelConfig.from_dict(config)), pictures), {}, {}
     for run in ("one", "two"):

@@ -1,6 +1,6 @@
 """Residual vector quantiser: pairs of neighbouring channels against a few shared codebooks (FORMAT.md, "Symbols").
 
-Everything here is exact integers. Residuals and codewords are in 1/256 of the step, log2-scales in 1/32 octave. How an encoder
+Everything here is exact integers. Residuals and codewords are in 1/256 of the local step, log2-scales in 1/32 octave. How an encoder
 chooses among the codewords is in `vqbitstream.choice`.
 
 A pair's predicted scales choose its *level* and its frequency *table*:

@@ -75,7 +75,7 @@ def check(codec: Codec, data: bytes) -> collections.Counter[str]:
             codec.verify(data)
             facts, contents = vqcodec.info(data), vqbitstream.unpack(data, vqcodec.Limits())
             assert 1 <= facts.layers <= len(codec.config.groups)
-            assert 2**-6 <= facts.step <= 4
+            assert 2**-7 <= facts.step <= 4
             assert all(len(value) <= vqcodec.Limits().max_metadata_bytes for value in contents.metadata.values())
             again = vqbitstream.unpack(vqbitstream.pack(contents), vqcodec.Limits())
             assert dataclasses.replace(again, metadata=contents.metadata) == contents

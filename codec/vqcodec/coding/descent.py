@@ -110,6 +110,7 @@ class Descent:
         lowest = torch.full_like(self.log2_step, torch.inf)
         generator = torch.Generator("cpu").manual_seed(0)
         groups = len(self.network.config.groups)
+        usual = rounding = start.new_ones(())
         for number in range(rounds + 1):
             left = 1 - number / max(rounds, 1)
             spread = noise * max(0.0, (left - QUIET) / (1 - QUIET))
@@ -130,8 +131,9 @@ class Descent:
                 # both in local steps; the terms of the distortion differ in curvature, and from channel to channel, so that the
                 # length of the move is given instead
                 missed, slope = (decoded - here) / local, slope * local
-                usual = _usual(slope) + 1e-20
-                uphill = (slope / usual).clamp(-STEEPEST, STEEPEST) * _usual(missed)
+                if number == 0:  # measured once: towards a minimum slopes, and so moves, get shorter
+                    usual, rounding = _usual(slope) + 1e-20, _usual(missed)
+                uphill = (slope / usual).clamp(-STEEPEST, STEEPEST) * rounding
                 here = here + pace * local * (PROXIMAL_SHARE * missed - SLOPE_SHARE * uphill)
             progress()
         return best

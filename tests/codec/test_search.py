@@ -51,9 +51,12 @@ def test_more_effort_costs_less(shipped: Codec, quality: float, tune: str) -> No
     assert max(costs[2:]) < 0.995 * costs[0]
 
 
-@pytest.mark.parametrize("tune", TUNES)
-def test_the_search_finds_what_it_found_when_the_weights_were_made(shipped: Codec, tune: str) -> None:
-    """What effort 5 saves of the cost, bits and distortion together, as a share of the bits of effort 1."""
+@pytest.mark.parametrize(("tune", "least"), [("eye", 0.040), ("psnr", 0.048)])
+def test_the_search_finds_what_it_found_when_the_weights_were_made(shipped: Codec, tune: str, least: float) -> None:
+    """What effort 5 saves of the cost, bits and distortion together, as a share of the bits of effort 1: 0.046 (eye), 0.053 (psnr).
+
+    With half the slope it was 0.014 and 0.021, with one round in place of three 0.029 and 0.043.
+    """
     astronaut, chelsea = skimage.data.astronaut(), skimage.data.chelsea()
     gains = []
     for pixels in (astronaut[40:168, 150:278], astronaut[330:458, 300:428], chelsea[60:188, 100:228]):
@@ -61,7 +64,7 @@ def test_the_search_finds_what_it_found_when_the_weights_were_made(shipped: Code
             files = [shipped.encode_pixels(pixels, quality=quality, effort=e, tune=tune) for e in (1, 5)]
             before, after = (cost(shipped, pixels, data, quality, tune) for data in files)
             gains.append((before - after) / (8 * len(files[0])))
-    assert np.mean(gains) > 0.02
+    assert np.mean(gains) > least
 
 
 @pytest.mark.parametrize("tune", TUNES)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 LEVELS = ("plain", "avx2", "avx512")  # from slow to fast
-VERSION = 1  # of the functions' arguments, the same as in simd.h: a library that was compiled from another version is left alone
+VERSION = 3  # of the functions' arguments, the same as in simd.h: a library that was compiled from another version is left alone
 VARIABLE = "VQCODEC_KERNELS"
 PANEL = 3  # vectors of outputs, COLUMNS in simd.h
 
@@ -30,8 +30,9 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "prior_scale": (_P, _N, _N, _N, ctypes.c_int32, _P, _P, _D, _P),
     "ans_read": (_P, _N, _N, _N, _P, _P, _P, _P, _P, _P, _P, _P),
     "float_layer": (_P, _N, _N, _N, _N, _N, _N, _P, _P, _P, _N, _N, _N, _N, _I),
-    "float_block": (_P, _N, _N, _N, _I, _P, _P, _P, _P, _P, _P, _P, _P),
-    "float_paint": (_P, _N, _N, _N, _P, _P, _F, _P, _P, _N),
+    "float_block": (_P, _N, _N, _N, _N, _N, _I, _P, _P, _P, _P, _P, _P, _P, _P),
+    "float_paint": (_P, _N, _N, _N, _N, _P, _P, _F, _P, _P, _N),
+    "float_compand": (_P, _N, _N, _N, _P, _P),
     "float_levels": (_P, _N, _N, _N, _I, _P, _N),
 }
 
@@ -123,4 +124,4 @@ def library() -> Library | None:
 
 def address(array: npt.NDArray[Any]) -> int:
     """Where an array's numbers begin. It must be contiguous, and outlive the call."""
-    return array.ctypes.data
+    return array.__array_interface__["data"][0]

@@ -16,26 +16,24 @@ INLINE vi larger(vi a, vi b) {
 
 INLINE vi clamp(vi y) { return -larger(-larger(y, (vi){} - LIMIT), (vi){} - LIMIT); }
 
-INLINE void finish_vector(vi y, int finish, const int16_t *add, size count, void *out) {
-    vs narrow = {};
+/* The first `count` lanes of a vector of sums, as they are kept. */
+INLINE void finish_vector(vi y, const int finish, const int16_t *add, const size count, void *out) {
     if (finish == INTEGERS) {
-        memcpy(out, &y, MIN(count, LANES) * sizeof(int32_t));
+        memcpy(out, &y, count * sizeof(int32_t));
         return;
     }
     y = clamp(finish == LEAKY ? larger(y, y >> 3) : y);
     if (finish == ADDED) {
-        memcpy(&narrow, add, MIN(count, LANES) * sizeof(int16_t));
-        y = clamp(y + __builtin_convertvector(narrow, vi));
+        vs more = {};
+        memcpy(&more, add, count * sizeof(int16_t));
+        y = clamp(y + __builtin_convertvector(more, vi));
     }
-    narrow = __builtin_convertvector(y, vs);
-    if (count >= LANES)
-        STORE(out, narrow);
-    else
-        memcpy(out, &narrow, count * sizeof(int16_t));
+    const vs narrow = __builtin_convertvector(y, vs);
+    memcpy(out, &narrow, count * sizeof(int16_t));
 }
 
-/* A few rows of a layer, a few vectors of its outputs. */
-INLINE void few(const int rows, const int columns, const int16_t *x, size inputs, size outputs, size left,
+/* A few rows of a layer, a few vectors of its outputs, of which `left` are left: all of them if whole. */
+INLINE void few(const int rows, const int columns, const int whole, const int16_t *x, size inputs, size outputs, size left,
                 const int16_t *weight, const int32_t *bias, const int32_t *shift, const int16_t *add, size add_stride,
                 const int finish, char *out) {
     const size unit = finish == INTEGERS ? sizeof(int32_t) : sizeof(int16_t);
@@ -51,8 +49,8 @@ INLINE void few(const int rows, const int columns, const int16_t *x, size inputs
     UNROLL for (int c = 0; c < columns; c++) {
         const vi offset = LOAD(vi, bias + LANES * c), bits = LOAD(vi, shift + LANES * c);
         UNROLL for (int r = 0; r < rows; r++)
-            finish_vector((sum[r][c] + offset) >> bits, finish, add + r * add_stride + LANES * c, left - LANES * c,
-                          out + (r * outputs + LANES * c) * unit);
+            finish_vector((sum[r][c] + offset) >> bits, finish, add + r * add_stride + LANES * c,
+                          whole ? LANES : MIN(left - LANES * c, LANES), out + (r * outputs + LANES * c) * unit);
     }
 }
 
@@ -63,20 +61,23 @@ INLINE void layer(const int16_t *x, size rows, size inputs, size outputs, const 
         const size left = outputs - first, vectors = MIN((left + LANES - 1) / LANES, COLUMNS);
         const int16_t *panel = weight + first * inputs;
         size row = 0;
-#define FEW(rows, columns)                                                                                         \
-    few(rows, columns, x + row * inputs, inputs, outputs, left, panel, bias + first, shift + first,                \
+#define FEW(rows, columns, whole)                                                                                        \
+    few(rows, columns, whole, x + row * inputs, inputs, outputs, left, panel, bias + first, shift + first,                \
         add + row * add_stride + first, add_stride, finish, out + (row * outputs + first) * unit)
         for (; row + ROWS <= rows; row += ROWS)
-            switch (vectors) {
-            case 1: FEW(ROWS, 1); break;
-            case 2: FEW(ROWS, 2); break;
-            default: FEW(ROWS, 3);
+            switch (2 * vectors + (left >= LANES * vectors)) {
+            case 2: FEW(ROWS, 1, 0); break;
+            case 3: FEW(ROWS, 1, 1); break;
+            case 4: FEW(ROWS, 2, 0); break;
+            case 5: FEW(ROWS, 2, 1); break;
+            case 6: FEW(ROWS, 3, 0); break;
+            default: FEW(ROWS, 3, 1);
             }
         for (; row < rows; row++)
             switch (vectors) {
-            case 1: FEW(1, 1); break;
-            case 2: FEW(1, 2); break;
-            default: FEW(1, 3);
+            case 1: FEW(1, 1, 0); break;
+            case 2: FEW(1, 2, 0); break;
+            default: FEW(1, 3, 0);
             }
 #undef FEW
     }

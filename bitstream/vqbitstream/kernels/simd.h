@@ -28,7 +28,7 @@ one end to the other. */
 #define ROWS 4
 #endif
 #define COLUMNS 3
-#define VERSION 1 /* of the functions' arguments; the same number stands in __init__.py */
+#define VERSION 3 /* of the functions' arguments; the same number stands in __init__.py */
 
 #if defined _WIN32
 #define EXPORT __declspec(dllexport)

@@ -5,6 +5,7 @@ Planes have a border of zeros, as wide as the depthwise layers look, so that the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,7 +22,6 @@ from vqcodec.runtimes.numpy_runtime import (
     Part,
     Synthesis,
     Tensors,
-    compand,
     shifted_blocks,
     strength,
 )
@@ -74,17 +74,26 @@ class Plane:
 
 
 class Dense:
-    """A layer of every position. weight: [inputs, outputs]; bias: [outputs], 0 by default."""
+    """A layer of every position; outputs are padded to whole vectors.
+
+    Args:
+        library: The kernels.
+        weight: [inputs, outputs]
+        bias: [outputs], 0 by default.
+    """
 
     def __init__(self, library: Library, weight: Floats, bias: Floats | None = None) -> None:
-        self._library, (self.inputs, self.outputs) = library, weight.shape
+        self._library, self.inputs, self.outputs = library, len(weight), library.padded(weight.shape[1])
         self.weight = library.panels(weight)
-        self.bias = library.pad(np.zeros(self.outputs) if bias is None else bias, np.float32)
+        self.bias = library.pad(np.zeros(weight.shape[1]) if bias is None else bias, np.float32)
 
-    def __call__(self, x: View, out: View, finish: int = 0, *, run: int | None = None, run_stride: int = 0) -> None:
+    def __call__(
+        self, x: View, out: View, finish: int = 0, *, bias: Floats | None = None, run: int | None = None, run_stride: int = 0
+    ) -> None:  # fmt: skip
         """Compute `out`, whose positions hold their outputs in runs of `run` floats, `run_stride` apart; in one by default."""
+        bias = self.bias if bias is None else self._library.pad(bias, np.float32)
         self._library.float_layer(
-            x.address, x.height, x.width, x.row, x.stride, self.inputs, self.outputs, address(self.weight), address(self.bias),
+            x.address, x.height, x.width, x.row, x.stride, self.inputs, self.outputs, address(self.weight), address(bias),
             out.address, out.row, out.stride, run or self.outputs, run_stride, finish,
         )  # fmt: skip
 
@@ -94,19 +103,35 @@ class ResidualBlock:
 
     def __init__(self, library: Library, block: Block) -> None:
         self._library, self._kernel = library, len(block.space)
-        self._space, self._bias = np.ascontiguousarray(block.space), np.ascontiguousarray(block.bias)
-        self._first, self._second = Dense(library, *block.first), Dense(library, *block.second)
+        self._space, self._bias = library.pad(block.space, np.float32), library.pad(block.bias, np.float32)
+        self._first, self._second = (
+            Dense(library, *block.first),
+            Dense(library, _more_rows(library, block.second[0]), block.second[1]),
+        )
 
-    def __call__(self, x: Plane) -> Plane:
-        out = Plane(x.height, x.width, x.channels, x.border)
-        scratch = np.empty(3 * x.width * x.channels, dtype=np.float32)
+    def __call__(self, x: Plane, out: Plane) -> None:
+        """Compute `out`, another plane of the same size."""
         first, second = self._first, self._second
+        scratch = np.empty(x.width * (x.channels + first.outputs), dtype=np.float32)
         self._library.float_block(
-            address(x.array), x.height, x.width, x.channels, self._kernel, address(self._space), address(self._bias),
-            address(first.weight), address(first.bias), address(second.weight), address(second.bias), address(scratch),
-            address(out.array),
+            address(x.array), x.height, x.width, x.channels, first.inputs, first.outputs, self._kernel, address(self._space),
+            address(self._bias), address(first.weight), address(first.bias), address(second.weight), address(second.bias),
+            address(scratch), address(out.array),
         )  # fmt: skip
-        return out
+
+
+def _more_rows(library: Library, weight: Floats) -> Floats:
+    """A weight [inputs, outputs] whose inputs are padded to whole vectors."""
+    return np.pad(weight, ((0, library.padded(len(weight)) - len(weight)), (0, 0)))
+
+
+def through(blocks: Sequence[ResidualBlock], plane: Plane) -> Plane:
+    """One block after the other; `plane` is overwritten."""
+    other = Plane(plane.height, plane.width, plane.channels, plane.border)
+    for block in blocks:
+        block(plane, other)
+        plane, other = other, plane
+    return plane
 
 
 class Window:
@@ -124,6 +149,14 @@ class Window:
             layer(seen, out, ADDED * down, run=run, run_stride=run_stride)
 
 
+def companded(library: Library, x: Floats, sigma: Floats) -> View:
+    """`compand(x / sigma)` of as many channels as there are sigmas."""
+    height, width, channels = x.shape
+    out, sigma = empty(height, width, len(sigma)), np.ascontiguousarray(sigma)
+    library.float_compand(address(x), height * width, len(sigma), channels, address(sigma), out.address)
+    return out
+
+
 class CompiledAnalysis(Analysis):
     """`Analysis` in C."""
 
@@ -138,16 +171,15 @@ class CompiledAnalysis(Analysis):
     def __call__(self, pixels: Floats, features: Floats, channels: int) -> Floats:
         linear = whole(np.ascontiguousarray(shifted_blocks(pixels)))
         height, width = linear.height - 1, linear.width - 1
-        out = empty(height, width, len(self._sigma))
+        out = empty(height, width, self._library.padded(len(self._sigma)))
         self._window(linear.array, out)
-        plane = Plane(height, width, self._enter[0].shape[1], len(self._blocks[0].space) // 2)
-        self._compiled_enter.bias = self._library.pad(self._enter_bias(features), np.float32)
-        self._compiled_enter(whole(compand(out.array / self._sigma)), plane.inside, LEAKY)
-        for block in self._compiled_blocks:
-            plane = block(plane)
-        correction = empty(height, width, channels)
+        enter = self._compiled_enter
+        plane = Plane(height, width, enter.outputs, len(self._blocks[0].space) // 2)
+        enter(companded(self._library, out.array, self._sigma), plane.inside, LEAKY, bias=self._enter_bias(features))
+        plane = through(self._compiled_blocks, plane)
+        correction = empty(height, width, self._library.padded(channels))
         self._compiled_out(channels)(plane.inside, correction)
-        latent = correction.array
+        latent = correction.array[..., :channels]
         latent *= self._sigma[:channels]
         latent += out.array[..., :channels]
         return latent
@@ -163,7 +195,10 @@ class CompiledSynthesis(Synthesis):
         self._window = cache(lambda channels: Window(library, lapped[:, :channels].reshape(-1, BLOCK)))
         self._compiled_fine = cache(lambda channels: Dense(library, self._fine[:channels]))
         self._compiled_enter = cache(lambda channels: Dense(library, self._enter[0][:channels]))
-        self._compiled_rise, self._compiled_out = Dense(library, *self._rise), Dense(library, *self._out)
+        inputs = len(self._rise[0])  # each of the 4 x 4 positions gets whole vectors
+        rise = library.pad(self._rise[0].reshape(inputs, -1, config.tail), np.float32).reshape(inputs, -1)
+        rise_bias = library.pad(self._rise[1].reshape(-1, config.tail), np.float32).reshape(-1)
+        self._compiled_rise, self._compiled_out = Dense(library, rise, rise_bias), Dense(library, *self._out)
         self._compiled_body = [ResidualBlock(library, block) for block in self._body]
         self._compiled_tail = [ResidualBlock(library, block) for block in self._tail]
 
@@ -177,33 +212,31 @@ class CompiledSynthesis(Synthesis):
         blocks = View(picture, height + 1, width + 1, PATCH_PX * row, RUN)
         self._window(lapped)(padded.array, blocks, run=RUN, run_stride=row)
         inner = HALF * (row + COLOURS)  # where the picture itself begins
+        latent = np.ascontiguousarray(latent)
         if channels > lapped:
-            latent = np.ascontiguousarray(latent)
             fine = View(latent, height, width, width * channels, channels, lapped)
             own = View(picture, height, width, PATCH_PX * row, RUN, inner)
             self._compiled_fine(channels - lapped)(fine, own, ADDED, run=RUN, run_stride=row)
-        plane = Plane(height, width, self._enter[0].shape[1], 1)
         enter = self._compiled_enter(shown)
-        enter.bias = self._library.pad(self._enter_bias(features), np.float32)
-        enter(whole(compand(latent[..., :shown] / self._sigma[:shown])), plane.inside, LEAKY)
-        for block in self._compiled_body:
-            plane = block(plane)
-        plane = self._risen(plane)
-        for block in self._compiled_tail:
-            plane = block(plane)
+        plane = Plane(height, width, enter.outputs, 1)
+        enter(
+            companded(self._library, latent, self._sigma[:shown]), plane.inside, LEAKY, bias=self._enter_bias(features)
+        )
+        plane = through(self._compiled_body, plane)
+        plane = through(self._compiled_tail, self._risen(plane))
         scratch = np.empty(plane.width * (plane.channels + STRIDE_TAIL**2 * COLOURS), dtype=np.float32)
         self._library.float_paint(
-            address(plane.array), plane.height, plane.width, plane.channels, address(self._compiled_out.weight),
-            address(self._compiled_out.bias), strength(step_code), address(scratch), address(picture) + 4 * inner, row,
+            address(plane.array), plane.height, plane.width, plane.channels, self._tail_width,
+            address(self._compiled_out.weight), address(self._compiled_out.bias), strength(step_code), address(scratch),
+            address(picture) + 4 * inner, row,
         )  # fmt: skip
         return picture[HALF:-HALF, HALF:-HALF]
 
     def _risen(self, plane: Plane) -> Plane:
         """Four times as many positions along a side."""
-        channels = self._tail_width
+        channels = self._library.padded(self._tail_width)
         out = Plane(STRIDE_TAIL * plane.height, STRIDE_TAIL * plane.width, channels, 1)
-        fine = out.inside
-        run = STRIDE_TAIL * channels
+        fine, run = out.inside, STRIDE_TAIL * channels
         coarse = View(fine.array, plane.height, plane.width, STRIDE_TAIL * fine.row, run, fine.offset)
         self._compiled_rise(plane.inside, coarse, LEAKY, run=run, run_stride=fine.row)
         return out

@@ -164,21 +164,21 @@ class Synthesis:
         if channels < lapped:  # of a preview
             kernel = kernel.reshape(4, lapped, BLOCK)[:, :channels].reshape(-1, BLOCK)
         padded = np.pad(latent[..., :lapped], ((1, 1), (1, 1), (0, 0)))
-        picture = _depth_to_space(_convolve2x2(padded, kernel), PATCH_PX)[half:-half, half:-half]
+        picture = depth_to_space(_convolve2x2(padded, kernel), PATCH_PX)[half:-half, half:-half]
         if channels > lapped:
-            picture += _depth_to_space(latent[..., lapped:] @ self._fine[: channels - lapped], PATCH_PX)
+            picture += depth_to_space(latent[..., lapped:] @ self._fine[: channels - lapped], PATCH_PX)
         x = compand(latent[..., :shown] / self._sigma[:shown]) @ self._enter[0][:shown]
         x += self._enter_bias(features)
         x = leaky(x)
         for block in self._body:
             x = block(x)
-        x = leaky(_depth_to_space(x @ self._rise[0] + self._rise[1], STRIDE_TAIL))
+        x = leaky(depth_to_space(x @ self._rise[0] + self._rise[1], STRIDE_TAIL))
         for block in self._tail:
             x = block(x)
         correction = leaky(x) @ self._out[0]
         correction += self._out[1]
         correction *= strength(step_code)
-        picture += _depth_to_space(correction, STRIDE_TAIL)
+        picture += depth_to_space(correction, STRIDE_TAIL)
         return picture
 
 
@@ -241,7 +241,7 @@ def _convolve2x2(x: Floats, weight: Floats) -> Floats:
     return out
 
 
-def _depth_to_space(x: Floats, factor: int) -> Floats:
+def depth_to_space(x: Floats, factor: int) -> Floats:
     """[h, w, factor * factor * c], ordered (row, column, channel) -> [h * factor, w * factor, c]"""
     height, width = x.shape[:2]
     return x.reshape(height, width, factor, -1).swapaxes(1, 2).reshape(height * factor, width * factor, -1)

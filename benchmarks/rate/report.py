@@ -38,13 +38,6 @@ TITLES = {
     "cvvdp": "ColorVideoVDP",
 }  # fmt: skip
 HEADINGS = TITLES | {"ms_ssim": "MS-SSIM (dB)", "butteraugli": "Butteraugli (negative)"}  # as they are interpolated
-    "psnr_db": "PSNR RGB",
-    "psnr_y_db": "PSNR Y",
-    "ms_ssim": "MS-SSIM (dB)",
-    "ssimulacra2": "SSIMULACRA2",
-    "butteraugli": "Butteraugli (negative)",
-    "cvvdp": "ColorVideoVDP (JOD)",
-}
 MIDDLE_DB = sum(WINDOW_DB) / 2
 OTHERS = ("JPEG-O", "AVIF")
 

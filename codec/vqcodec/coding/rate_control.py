@@ -173,13 +173,9 @@ def _next_quality(tries: list[tuple[float, float]], qualities: Curve, typical: C
 
     below = max((t for t in tries if t[1] <= 0), default=None)
     above = min((t for t in tries if t[1] > 0), default=None)
-    if below and above and below[0] < above[0]:  # regula falsi; an end that has stayed counts half (Illinois)
-        short, over = -below[1], above[1]
-        same = [t[1] <= 0 for t in tries[-2:]]
-        if len(tries) > 2 and same[0] == same[1]:
-            short, over = (short, over / 2) if same[0] else (short / 2, over)
-        share = short / (short + over)
-        wanted = on_typical(below[0]) + share * (on_typical(above[0]) - on_typical(below[0]))
+    if below and above and below[0] < above[0]:  # a parabola through the nearest tries, as in Brent's method
+        others = sorted((t for t in tries if t not in (below, above)), key=lambda t: abs(t[1]))
+        wanted = _at_zero([(off, on_typical(quality)) for quality, off in (below, above, *others[:1])])
         quality = float(np.interp(wanted, typical, qualities))
         margin = 0.05 * (above[0] - below[0])
         quality = min(max(quality, below[0] + margin), above[0] - margin)
@@ -200,6 +196,11 @@ def _next_quality(tries: list[tuple[float, float]], qualities: Curve, typical: C
             quality = QUALITY_MIN
     quality = round(quality, 4)
     return None if any(quality == t[0] for t in tries) else quality
+
+
+def _at_zero(points: list[tuple[float, float]]) -> float:
+    """The polynomial through some points (x, y), at x = 0."""
+    return sum(y * math.prod(x / (x - own) for x, _ in points if x != own) for own, y in points)
 
 
 def _nearest(target: Target, tries: list[Attempt]) -> bytes:

@@ -1,7 +1,7 @@
 /* The layers of the decoder in WebAssembly SIMD. src/plain.js defines what each function computes; src/kernels.js calls them.
 
 Every position has its channels padded with zeros to a multiple of 4. Weights lie in panels of up to 3 vectors of outputs, and are read
-from one end to the other. A product keeps 4 positions x 3 vectors of sums in registers. Nothing here allocates memory.
+from one end to the other. A product keeps 3 positions x 3 vectors of sums in registers. Nothing here allocates memory.
 `sh browser/kernels/build.sh` compiles this file. */
 
 #include <stdint.h>
@@ -11,7 +11,7 @@ from one end to the other. A product keeps 4 positions x 3 vectors of sums in re
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-enum { ROWS = 4, COLUMNS = 3, LANES = 4 };
+enum { ROWS = 3, COLUMNS = 3, LANES = 4 };
 enum { INTEGERS, CLAMPED, LEAKY, ADDED }; /* what becomes of an integer layer's sums */
 enum { FLOAT_LEAKY = 1, FLOAT_ADDED = 2 };
 
@@ -144,20 +144,19 @@ weight_inputs inputs the first `inputs` are seen. Output n of a position is at n
 EXPORT(float_layer)
 void float_layer(const float *x, int height, int width, int x_row, int x_stride, int inputs, int weight_inputs, int outputs,
                  const float *weight, const float *bias, float *out, int out_row, int out_stride, int run, int run_stride, int finish) {
-    for (int first = 0; first < outputs; first += LANES * COLUMNS) {
-        const int vectors = MIN((outputs - first) / LANES, COLUMNS);
-        for (int y = 0; y < height; y++) {
+    for (int y = 0; y < height; y++) /* the weights of a layer do not fit the first cache, the inputs of a row nearly do */
+        for (int first = 0; first < outputs; first += LANES * COLUMNS) {
+            const int vectors = MIN((outputs - first) / LANES, COLUMNS);
             const float *from = x + y * x_row;
             float *to = out + y * out_row;
             int row = 0;
-#define FEW(rows, columns)                                                                                                \
-    few_floats(rows, columns, from + row * x_stride, x_stride, inputs, weight + first * weight_inputs, bias + first, to + row * out_stride, \
-               out_stride, first, run, run_stride, finish)
+#define FEW(rows, columns)                                                                                             \
+    few_floats(rows, columns, from + row * x_stride, x_stride, inputs, weight + first * weight_inputs, bias + first,   \
+               to + row * out_stride, out_stride, first, run, run_stride, finish)
             for (; row + ROWS <= width; row += ROWS) CASES(ROWS)
             for (; row < width; row++) CASES(1)
 #undef FEW
         }
-    }
 }
 
 /* One row of a depthwise 3x3 layer. x: the upper left neighbour of the first position; rows of positions are x_row floats apart. */

@@ -1,9 +1,9 @@
 /** A file, section by section, as its bytes arrive (FORMAT.md, "Sections"). */
 
 import { crc32 } from "./checksum.js";
-import { CorruptError, LimitError, TruncatedError } from "./errors.js";
+import { CorruptError, LimitError, TruncatedError, VQCError } from "./errors.js";
 import { HEADER_BYTES, isVqc, readHeader } from "./header.js";
-import { VQCError } from "./errors.js";
+
 import { inflate } from "./inflate.js";
 import { Limits } from "./limits.js";
 
@@ -97,7 +97,6 @@ export class FileReader {
     if (begin > this.received) return null;
     const view = new DataView(this._bytes.buffer);
     const length = view.getUint32(this._at + 1, true);
-    this.limits.checkFile(begin + length);
     if (begin + length > this.received) return null;
     const payload = this._bytes.slice(begin, begin + length);
     const expected = view.getUint32(this._at + 5, true);

@@ -43,10 +43,10 @@ export function readHeader(bytes, limits) {
     layers: bytes[31],
   };
   check(header);
-  limits.checkSize(header.width, header.height);
-  limits.checkLayers(header.layers);
   header.tiles = tileCount(header.width) * tileCount(header.height);
   if (header.single && header.tiles > 1) throw new CorruptError("a picture of several tiles has a single section");
+  limits.checkSize(header.width, header.height);
+  limits.checkLayers(header.layers);
   return header;
 }
 

@@ -1,10 +1,16 @@
-"""How near a decoded picture is to the original, each measure from a library; higher is better."""
+"""How near a decoded picture is to the original, each measure from a library or a program that others wrote."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,16 +63,51 @@ def ssimulacra2(a: Image.Image, b: Image.Image) -> float | None:
     return float(compute_ssimulacra2(*files))
 
 
+def butteraugli(a: Image.Image, b: Image.Image) -> float:
+    """Butteraugli's 3-norm by libjxl's `butteraugli_main`; 0 for identical pictures, higher is worse."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("a.ppm", "b.ppm")]
+        for image, path in zip((a, b), paths, strict=True):
+            image.save(path, format="PPM")
+        found = subprocess.run(["butteraugli_main", *paths, "--pnorm", "3"], capture_output=True, text=True, check=True)
+    said = re.search(r"3-norm: *([-+.\deE]+)", found.stdout + found.stderr)
+    assert said is not None, found.stdout
+    return float(said[1])
+
+
+@lru_cache(maxsize=1)
+def _viewer() -> Any:
+    from pycvvdp import cvvdp as viewer
+
+    return viewer(display_name="standard_fhd", quiet=True, device=torch.device("cpu"))
+
+
+def cvvdp(a: Image.Image, b: Image.Image) -> float:
+    """ColorVideoVDP in just-objectionable differences (JOD), on an office display; 10 for identical pictures."""
+    with torch.no_grad():
+        jod, _ = _viewer().predict(np.array(b), np.array(a), dim_order="HWC")
+    return float(jod)
+
+
 METRICS: dict[str, Callable[[Image.Image, Image.Image], float | None]] = {
     "psnr_db": psnr,
     "psnr_y_db": psnr_y,
     "ms_ssim": ms_ssim,
     "ssimulacra2": ssimulacra2,
+    "butteraugli": butteraugli,
+    "cvvdp": cvvdp,
 }
-_MODULES = {"psnr_db": "skimage", "psnr_y_db": "skimage", "ms_ssim": "pytorch_msssim", "ssimulacra2": "ssimulacra2"}
+DEFAULT_METRICS = ("psnr_db", "psnr_y_db", "ms_ssim", "ssimulacra2")  # the others must be asked for: they are slow
+LOWER_IS_BETTER = {"butteraugli"}
+_MODULES = {
+    "psnr_db": "skimage", "psnr_y_db": "skimage", "ms_ssim": "pytorch_msssim", "ssimulacra2": "ssimulacra2", "cvvdp": "pycvvdp",
+}  # fmt: skip
+_PROGRAMS = {"butteraugli": "butteraugli_main"}
 
 
 def available(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those of the metrics whose library is here, and one line for each of the others."""
-    here = [n for n in names if importlib.util.find_spec(_MODULES[n])]
-    return here, [f"{n} left out: {_MODULES[n]} is not installed" for n in names if n not in here]
+    """Those of the metrics whose library or program is here, and one line for each of the others."""
+    here = [
+        n for n in names if (shutil.which(_PROGRAMS[n]) if n in _PROGRAMS else importlib.util.find_spec(_MODULES[n]))
+    ]
+    return here, [f"{n} left out: {(_PROGRAMS | _MODULES)[n]} is not installed" for n in names if n not in here]

@@ -21,6 +21,8 @@ LABELS = {
     "psnr_y_db": "PSNR, luma (dB)",
     "ms_ssim": "MS-SSIM (dB, -10 log10(1 - x))",
     "ssimulacra2": "SSIMULACRA2",
+    "butteraugli": "Butteraugli, 3-norm (negative)",
+    "cvvdp": "ColorVideoVDP (JOD)",
 }
 RATES_BPP = (0.02, 3.5)
 LEGEND_INCHES = 5
@@ -34,7 +36,7 @@ def published() -> list[Record]:
 
 def plot(curves: Mapping[str, Sequence[Record]], title: str, path: Path, references: Sequence[Record] = ()) -> None:
     """curves: as in summary.json. references: as `published` gives them, drawn thin and grey, beside PSNR only."""
-    shown = [m for m in LABELS if all(row[m] is not None for rows in curves.values() for row in rows)]
+    shown = [m for m in LABELS if all(row.get(m) is not None for rows in curves.values() for row in rows)]
     columns = min(2, len(shown))
     figure, panels = plt.subplots(
         -(-len(shown) // columns), columns, figsize=(7 * columns + LEGEND_INCHES, 11), squeeze=False

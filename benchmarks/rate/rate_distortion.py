@@ -20,7 +20,7 @@ from vqcodec.models.weights_file import ModelError
 
 from .codecs import NAMES, ImageCodec, LayerPrefixes, Ours, build
 from .images import KODAK, Source, is_kodak, kodak_sources, sources
-from .metrics import METRICS, available
+from .metrics import DEFAULT_METRICS, METRICS, available
 from .plot import plot, published
 from .results import FILE, Record, append, measured, run_record, with_others
 from .summary import summarise, text
@@ -87,7 +87,7 @@ def main() -> None:
         "--quick", action="store_true", help=f"two pictures, few qualities, and only {', '.join(QUICK)}"
     )
     parser.add_argument("--codecs", nargs="+", choices=NAMES, metavar="NAME", help="of: " + ", ".join(NAMES))
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS))
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=DEFAULT_METRICS)
     parser.add_argument("--model", default="default", help="name or weights file")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"))

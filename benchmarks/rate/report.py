@@ -33,7 +33,11 @@ from .summary import ANCHOR, against_anchor, curves, per_image
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE / "published.json"
-HEADINGS = {"psnr_db": "PSNR RGB", "psnr_y_db": "PSNR Y", "ms_ssim": "MS-SSIM (dB)", "ssimulacra2": "SSIMULACRA2"}
+TITLES = {
+    "psnr_db": "PSNR RGB", "psnr_y_db": "PSNR Y", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2", "butteraugli": "Butteraugli",
+    "cvvdp": "ColorVideoVDP",
+}  # fmt: skip
+HEADINGS = TITLES | {"ms_ssim": "MS-SSIM (dB)", "butteraugli": "Butteraugli (negative)"}  # as they are interpolated
 MIDDLE_DB = sum(WINDOW_DB) / 2
 OTHERS = ("JPEG-O", "AVIF")
 
@@ -50,7 +54,7 @@ def load(folder: Path) -> tuple[Record, list[Record], Record]:
         summary = json.loads((folder / "summary.json").read_text())
         if summary["run"].get("id") == run.get("id"):  # else that run was not finished
             return run, [p for p in points if p["image"] in summary["images"]], summary
-    rates = {m: against_anchor(points, m) for m in METRICS if any(p[m] is not None for p in points)}
+    rates = {m: against_anchor(points, m) for m in METRICS if any(p.get(m) is not None for p in points)}
     summary = {"curves": curves(points), "bd_rate": rates, "per_image_bd_rate": per_image(points)}
     return run, points, summary
 
@@ -114,12 +118,13 @@ def _signed(value: float) -> str:
 
 
 def numbers_table(summary: Record) -> str:
+    metrics = [m for m in HEADINGS if m in summary["bd_rate"]]
     rows = []
     for codec, curve in summary["curves"].items():
         for row in curve:
-            values = ["–" if row[m] is None else f"{row[m]:.{4 if m == 'ms_ssim' else 2}f}" for m in HEADINGS]
+            values = ["–" if row[m] is None else f"{row[m]:.{4 if m == 'ms_ssim' else 2}f}" for m in metrics]
             rows.append([escape(codec), f"{row['quality']:g}", f"{row['bpp']:.4f}", *values])
-    return table("Mean curves", ["codec", "setting", "bpp", "PSNR RGB", "PSNR Y", "MS-SSIM", "SSIMULACRA2"], rows)
+    return table("Mean curves", ["codec", "setting", "bpp", *(TITLES[m] for m in metrics)], rows)
 
 
 def record(run: Record, images: Sequence[str], published: Sequence[Record]) -> str:

@@ -22,6 +22,7 @@ Key = tuple[str, float, str]  # codec, quality, image
 FILE = "results.jsonl"
 PACKAGES = (
     "vqcodec", "torch", "numpy", "scipy", "pillow", "constriction", "imagecodecs", "scikit-image", "pytorch-msssim", "ssimulacra2",
+    "cvvdp",
 )  # fmt: skip
 
 

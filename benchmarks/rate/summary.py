@@ -9,18 +9,22 @@ import numpy as np
 
 from .bd_rate import LOW_RATES_BPP, WINDOW_DB, Window, bd_psnr, bd_rate, bootstrap, common_rates, mean_psnr, overlap
 from .codecs import OURS
-from .metrics import METRICS
+from .metrics import LOWER_IS_BETTER, METRICS
 from .results import Record
 
 ANCHOR = "JPEG-O"
 WINDOW_SSIMULACRA2 = (30.0, 85.0)  # below, pictures are too bad for the scale to mean much; above, none look different
+LOOKS = (30.0, 60.0), (60.0, 85.0)  # ranges of AVIF's SSIMULACRA2: small files and good ones
 MEANS = ("bpp", *METRICS, "encode_s", "decode_s")
 Tables = dict[str, Any]  # codec -> points [images, qualities, (bpp, metric)]
 
 
 def scaled(metric: str, values: Any) -> Any:
-    """The axis on which a metric is interpolated: MS-SSIM in dB, -10 log10(1 - x); the others as they are."""
-    return -10 * np.log10(np.maximum(1 - values, 1e-10)) if metric == "ms_ssim" else values
+    """The axis on which a metric is interpolated, rising: MS-SSIM in dB, -10 log10(1 - x); distances negative; the others as they
+    are."""
+    if metric == "ms_ssim":
+        return -10 * np.log10(np.maximum(1 - values, 1e-10))
+    return -values if metric in LOWER_IS_BETTER else values
 
 
 def curves(points: Iterable[Record]) -> dict[str, list[Record]]:
@@ -34,7 +38,7 @@ def curves(points: Iterable[Record]) -> dict[str, list[Record]]:
         for quality, own in qualities.items():
             row: Record = {"quality": quality}
             for name in MEANS:
-                values = [p[name] for p in own]
+                values = [p.get(name) for p in own]
                 middle = np.median if name.endswith("_s") else np.mean
                 row[name] = None if None in values else float(middle(values))
             rows.append(row)
@@ -46,7 +50,7 @@ def tables(points: Sequence[Record], metric: str) -> tuple[list[str], Tables]:
     """Images that every codec has been measured on at all its qualities, and the codecs' points of these."""
     found: dict[str, dict[str, dict[float, tuple[float, float]]]] = {}
     for p in points:
-        if p[metric] is not None:
+        if p.get(metric) is not None:
             found.setdefault(p["codec"], {}).setdefault(p["image"], {})[p["quality"]] = p["bpp"], p[metric]
     full = {codec: max(map(len, images.values())) for codec, images in found.items()}
     names = [
@@ -85,6 +89,47 @@ def against_anchor(points: Sequence[Record], metric: str) -> dict[str, Record]:
             "images": len(names),
         }
     return out
+
+
+def against_avif(points: Sequence[Record]) -> dict[str, dict[str, list[float | None]]]:
+    """codec -> metric -> percent of bytes more than AVIF's at equal value of the metric, picture by picture, then the mean of the
+    logarithms over pictures; where AVIF's SSIMULACRA2 lies in each of `LOOKS`. None where fewer than half of the pictures have
+    curves that overlap there."""
+    found: dict[str, dict[str, list[Record]]] = {}
+    for p in points:
+        found.setdefault(p["codec"], {}).setdefault(p["image"], []).append(p)
+    avif, out = found.get("AVIF", {}), {}
+    measured = [m for m in METRICS if points and all(p.get(m) is not None for p in points)]
+    for codec, images in found.items() if "ssimulacra2" in measured else ():
+        if codec == "AVIF":
+            continue
+        out[codec] = {
+            m: [_mean_change([_change(own, avif[name], m, looks) for name, own in images.items() if name in avif]) for looks in LOOKS]
+            for m in measured
+        }  # fmt: skip
+    return out
+
+
+def _change(test: Sequence[Record], avif: Sequence[Record], metric: str, looks: Window) -> float | None:
+    """Mean change of log rate of one picture where AVIF's SSIMULACRA2 lies in a range, or None."""
+
+    def curve(points: Sequence[Record], name: str) -> Any:
+        rows = np.array([(p[name], np.log(p["bpp"])) for p in points])
+        return np.array(sorted(zip(scaled(name, rows[:, 0]), rows[:, 1], strict=True))).T
+
+    (by, rate), (own, own_rate) = curve(avif, metric), curve(test, metric)
+    shown, shown_rate = curve(avif, "ssimulacra2")
+    low, high = np.interp(np.interp(looks, shown, shown_rate), rate, by)
+    low, high = max(low, by[0], own[0]), min(high, by[-1], own[-1])
+    if high <= low:
+        return None
+    grid = np.linspace(low, high, 100)
+    return float(np.mean(np.interp(grid, own, own_rate) - np.interp(grid, by, rate)))
+
+
+def _mean_change(changes: Sequence[float | None]) -> float | None:
+    found = [c for c in changes if c is not None]
+    return 100 * float(np.expm1(np.mean(found))) if 2 * len(found) > len(changes) else None
 
 
 def at_low_rates(points: Sequence[Record]) -> dict[str, Record]:
@@ -130,6 +175,7 @@ def summarise(run: Record, points: Sequence[Record]) -> Record:
         "images": list(dict.fromkeys(p["image"] for p in points)),
         "curves": curves(points),
         "bd_rate": {m: rates for m in measured if (rates := against_anchor(points, m))},
+        "against_avif": against_avif(points),
         "low_rates": at_low_rates(points),
         "per_image_bd_rate": per_image(points),
         "payload_excess": payload_excess(points),
@@ -163,6 +209,11 @@ def text(summary: Mapping[str, Any]) -> str:
         for codec, rate in rates.items():
             compared = "" if metric == "psnr_db" else f"  ({rate['window'][0]:.1f}-{rate['window'][1]:.1f})"
             out.append(f"  {codec:24} {_with_interval(rate['percent'], rate['interval'], '%')}{compared}")
+    for codec, changes in summary["against_avif"].items():
+        shown = (
+            f"{m} {' / '.join('-' if c is None else f'{c:+.1f}' for c in found)} %" for m, found in changes.items()
+        )
+        out.append(f"bytes against AVIF's where its SSIMULACRA2 is 30-60 / 60-85, {codec}: {', '.join(shown)}")
     low, high = LOW_RATES_BPP
     out.append(f"\n{low:g}-{high:g} bpp: mean PSNR over log rate; gain on {ANCHOR} in the part that both curves reach")
     for codec, row in summary["low_rates"].items():

@@ -21,6 +21,9 @@ from .summary import ANCHOR
 
 ROOT = Path(__file__).parents[2]
 KODAK_RECORD = ROOT / "benchmarks" / "results" / "kodak"
+JUDGES_RECORD = (
+    ROOT / "benchmarks" / "results" / "judges" / "summary.json"
+)  # benchmarks.rate_distortion with all judges
 COLD_RECORD = ROOT / "benchmarks" / "results" / "speed" / "cold.json"  # benchmarks.speed.cold
 DOCUMENTS = ("README.md", "weights/README.md", "benchmarks/README.md", "docs/choosing-quality.md", "docs/limits.md")
 MARKED = re.compile(r"(?<=<!-- results: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -28,7 +31,14 @@ FIRST = (
     "vqcodec for PSNR", "vqcodec", "vqcodec effort 9", "vqcodec effort 1", "AVIF", "AVIF for SSIMULACRA2", "AVIF for PSNR", "JPEG XL",
     "WebP", "JPEG 2000", "JPEG-O",
 )  # fmt: skip
-METRICS = {"psnr_db": "PSNR", "psnr_y_db": "PSNR Y", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
+METRICS = {
+    "psnr_db": "PSNR",
+    "psnr_y_db": "PSNR Y",
+    "ms_ssim": "MS-SSIM",
+    "ssimulacra2": "SSIMULACRA2",
+    "butteraugli": "Butteraugli",
+    "cvvdp": "ColorVideoVDP",
+}
 Summary = Mapping[str, Any]
 
 
@@ -129,6 +139,19 @@ def looks(summary: Summary) -> str:
     )
 
 
+def judges(_: Summary) -> str:
+    """Bytes against AVIF's at equal value of five metrics, in two ranges of looks."""
+    if not JUDGES_RECORD.exists():
+        return "Not recorded yet.\n"
+    summary = json.loads(JUDGES_RECORD.read_text())
+    order = ("ssimulacra2", "cvvdp", "butteraugli", "ms_ssim", "psnr_db")
+    rows = [
+        [codec, *(" / ".join("-" if v is None else f"{v:+.0f}" for v in found[m]) + " %" for m in order if m in found)]
+        for codec, found in summary["against_avif"].items()
+    ]
+    return source(summary) + _table(("codec", *(METRICS[m] for m in order)), rows)
+
+
 def layers(summary: Summary) -> str:
     """Prefixes of our files, beside JPEG at the same number of bytes (interpolated over the logarithm of the rate)."""
     points, jpeg = summary["curves"]["vqcodec layers"], summary["curves"][ANCHOR]
@@ -180,8 +203,8 @@ def cold(_: Summary) -> str:
 
 
 TABLES: dict[str, Callable[[Summary], str]] = {
-    "bd": bd_rates, "cold": cold, "curve": curve, "layers": layers, "looks": looks, "metrics": metrics, "payload": payload,
-    "qualities": qualities, "times": times,
+    "bd": bd_rates, "cold": cold, "curve": curve, "judges": judges, "layers": layers, "looks": looks, "metrics": metrics,
+    "payload": payload, "qualities": qualities, "times": times,
 }  # fmt: skip
 
 

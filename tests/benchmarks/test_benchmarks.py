@@ -18,7 +18,7 @@ from vqcodec.codec import Codec
 from benchmarks.rate import images, metrics, results
 from benchmarks.rate.bd_rate import bd_psnr, bd_rate, bootstrap, mean_psnr, overlap
 from benchmarks.rate.codecs import NAMES, LayerPrefixes, Ours, build
-from benchmarks.rate.summary import scaled
+from benchmarks.rate.summary import against_avif, scaled
 from benchmarks.rate.sweep import Bench, Task, tasks
 
 CURVE = [(0.1 * 2**i, 25.0 + 3 * i) for i in range(5)]
@@ -63,7 +63,7 @@ def test_bootstrap_interval() -> None:
 
 def test_metrics_of_known_pictures() -> None:
     image = Image.fromarray(picture(192, 176))
-    assert [m(image, image) for m in metrics.METRICS.values()] == [100, 100, pytest.approx(1), 100]
+    assert [metrics.METRICS[m](image, image) for m in metrics.DEFAULT_METRICS] == [100, 100, pytest.approx(1), 100]
     grey = np.full((170, 170, 3), 100, dtype=np.uint8)
     off = grey.copy()
     off[..., 1] += 5  # one channel of three: mean squared error 25 / 3, luma off by 0.587 * 5
@@ -75,6 +75,40 @@ def test_metrics_of_known_pictures() -> None:
     assert metrics.ssimulacra2(image, blurred) < 80
     assert metrics.ms_ssim(image.crop((0, 0, 192, 160)), blurred.crop((0, 0, 192, 160))) is None
     assert scaled("ms_ssim", np.array([0.9, 0.99])) == pytest.approx([10, 20])
+
+
+@pytest.mark.parametrize(("metric", "same"), [("butteraugli", 0), ("cvvdp", 10)])
+def test_metrics_of_other_programs(metric: str, same: float) -> None:
+    if not metrics.available([metric])[0]:
+        pytest.skip(metrics.available([metric])[1][0])
+    image = Image.fromarray(picture(192, 176))
+    blurs = [image.resize((192 // n, 176 // n)).resize(image.size) for n in (2, 4)]
+    found = scaled(metric, np.array([metrics.METRICS[metric](image, other) for other in (image, *blurs)]))
+    assert found[0] == pytest.approx(scaled(metric, np.array(same)), abs=1e-3)
+    assert found[0] > found[1] > found[2]
+
+
+def test_bytes_against_avif_are_those_of_the_curves() -> None:
+    """Two pictures on which a codec needs a fifth less and a quarter more than AVIF at every value of each metric."""
+
+    def points(codec: str, share: float, image: str) -> list[dict[str, Any]]:
+        return [
+            {"codec": codec, "image": image, "bpp": share * 2.0**k, "ssimulacra2": 20 + 15 * k, "butteraugli": 5 - k}
+            | dict.fromkeys(("psnr_db", "psnr_y_db", "ms_ssim", "cvvdp"))
+            for k in range(6)
+        ]
+
+    record = [
+        p
+        for codec, shares in (("AVIF", (1, 1)), ("X", (0.8, 1.25)))
+        for n, s in enumerate(shares)
+        for p in points(codec, s, str(n))
+    ]
+    assert against_avif(record)["X"] == {m: [pytest.approx(0, abs=1e-9)] * 2 for m in ("ssimulacra2", "butteraugli")}
+    fewer = against_avif([p for p in record if p["image"] == "0"])["X"]
+    assert fewer == {m: [pytest.approx(-20)] * 2 for m in ("ssimulacra2", "butteraugli")}
+    best = [p for p in record if p["codec"] == "AVIF" or p["ssimulacra2"] > 80]
+    assert against_avif(best)["X"]["ssimulacra2"][0] is None
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +152,13 @@ def test_a_missing_codec_or_metric_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         "AVIF left out: this Pillow was built without avif",
     ]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ssimulacra2" else name)
-    here, left_out = metrics.available(list(metrics.METRICS))
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    here, left_out = metrics.available([*metrics.DEFAULT_METRICS, "butteraugli"])
     assert here == ["psnr_db", "psnr_y_db", "ms_ssim"]
-    assert left_out == ["ssimulacra2 left out: ssimulacra2 is not installed"]
+    assert left_out == [
+        "ssimulacra2 left out: ssimulacra2 is not installed",
+        "butteraugli left out: butteraugli_main is not installed",
+    ]
 
 
 def test_nothing_is_measured_twice(tmp_path: Path, codec: Codec) -> None:
@@ -209,7 +247,7 @@ def test_benchmark_runs_end_to_end(tmp_path: Path) -> None:
     assert set(records[0]["codecs"]) == {"vqcodec", "JPEG-O", "WebP"}
     assert all(r["kind"] == "point" and r["bytes"] > 0 and np.isfinite(r["ms_ssim"]) for r in records[1:])
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["bd_rate"]) == set(metrics.METRICS)
+    assert set(summary["bd_rate"]) == set(metrics.DEFAULT_METRICS)
     assert summary["per_image_bd_rate"]["WebP"].keys() == {"0.png", "1.png"}
     assert (out / "plot.png").stat().st_size > 1000
     resumed = subprocess.run([*command, "--metrics", "psnr_db"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -28,12 +28,12 @@ Curve = npt.NDArray[np.float64]  # rows of quality, bits per pixel, PSNR in dB, 
 # The curve of any one picture has about this shape.
 TYPICAL: dict[str, Curve] = {
     "psnr": np.array([
-        (1, 0.03, 22.2), (10, 0.051, 24.1), (20, 0.097, 26.2), (30, 0.175, 28.0), (40, 0.315, 30.0), (50, 0.543, 32.2),
-        (60, 0.863, 34.4), (70, 1.343, 36.8), (80, 2.071, 39.6), (90, 3.149, 42.7), (100, 5.052, 46.1),
+        (1, 0.027, 22.8), (10, 0.063, 25.4), (20, 0.119, 27.1), (30, 0.212, 28.8), (40, 0.375, 30.8), (50, 0.633, 33.0),
+        (60, 1.031, 35.4), (70, 1.656, 38.1), (80, 2.613, 41.3), (90, 3.782, 44.5), (100, 5.407, 47.3),
     ]),
     "eye": np.array([
-        (1, 0.031, 22.7), (10, 0.051, 24.3), (20, 0.088, 26.0), (30, 0.152, 27.7), (40, 0.202, 28.5), (50, 0.271, 29.4),
-        (60, 0.39, 30.7), (70, 0.606, 32.4), (80, 1.104, 35.4), (90, 2.635, 41.2), (100, 3.887, 44.3),
+        (1, 0.029, 22.8), (10, 0.049, 24.7), (20, 0.093, 26.4), (30, 0.178, 28.3), (40, 0.229, 29.0), (50, 0.315, 30.1),
+        (60, 0.447, 31.4), (70, 0.682, 33.2), (80, 1.191, 36.1), (90, 2.753, 41.8), (100, 4.452, 45.9),
     ]),
 }  # fmt: skip
 
@@ -173,13 +173,9 @@ def _next_quality(tries: list[tuple[float, float]], qualities: Curve, typical: C
 
     below = max((t for t in tries if t[1] <= 0), default=None)
     above = min((t for t in tries if t[1] > 0), default=None)
-    if below and above and below[0] < above[0]:  # regula falsi; an end that has stayed counts half (Illinois)
-        short, over = -below[1], above[1]
-        same = [t[1] <= 0 for t in tries[-2:]]
-        if len(tries) > 2 and same[0] == same[1]:
-            short, over = (short, over / 2) if same[0] else (short / 2, over)
-        share = short / (short + over)
-        wanted = on_typical(below[0]) + share * (on_typical(above[0]) - on_typical(below[0]))
+    if below and above and below[0] < above[0]:  # a parabola through the nearest tries, as in Brent's method
+        others = sorted((t for t in tries if t not in (below, above)), key=lambda t: abs(t[1]))
+        wanted = _at_zero([(off, on_typical(quality)) for quality, off in (below, above, *others[:1])])
         quality = float(np.interp(wanted, typical, qualities))
         margin = 0.05 * (above[0] - below[0])
         quality = min(max(quality, below[0] + margin), above[0] - margin)
@@ -200,6 +196,11 @@ def _next_quality(tries: list[tuple[float, float]], qualities: Curve, typical: C
             quality = QUALITY_MIN
     quality = round(quality, 4)
     return None if any(quality == t[0] for t in tries) else quality
+
+
+def _at_zero(points: list[tuple[float, float]]) -> float:
+    """The polynomial through some points (x, y), at x = 0."""
+    return sum(y * math.prod(x / (x - own) for x, _ in points if x != own) for own, y in points)
 
 
 def _nearest(target: Target, tries: list[Attempt]) -> bytes:

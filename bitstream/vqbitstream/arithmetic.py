@@ -109,7 +109,56 @@ class Layer:
 Prepared = tuple[Array, Array, Array]
 
 
-class Integers:
+class InNumPy:
+    """What the layers of the prior compute with NumPy; `Integers` and `Floats` say in which numbers."""
+
+    dtype: Any
+
+    def apply(self, x: Array, prepared: Prepared) -> Array:
+        """A layer over rows: [n, fan_in] -> [n, outputs]"""
+        return self._finish(x @ prepared[0], prepared)
+
+    def clamped(self, x: Array, prepared: Prepared) -> Array:
+        """A layer, its outputs brought into the range of activations."""
+        return clamp(self.apply(x, prepared))
+
+    def leaky(self, x: Array, prepared: Prepared) -> Array:
+        """A layer and a leaky ReLU of slope 1/8, clamped."""
+        y = self.apply(x, prepared)
+        return clamp(np.maximum(y, self._eighth(y)))
+
+    def added(self, x: Array, prepared: Prepared, add: Array) -> Array:
+        """A layer, clamped, plus activations [n or 1, outputs], clamped again."""
+        y = self.clamped(x, prepared)
+        y += add
+        return clamp(y)
+
+    def depthwise(self, x: Array, prepared: Prepared) -> Array:
+        """A depthwise layer, zero-padded and clamped: [h, w, c] -> [h, w, c]"""
+        return clamp(self._finish(_depthwise_sums(x, prepared[0]), prepared))
+
+    def scaled(
+        self,
+        values: Array,
+        columns: npt.NDArray[np.float64],
+        rows: npt.NDArray[np.float64] | None,
+        *,
+        most: int | None = None,
+        limit: int,
+    ) -> Ints:
+        """See the function `scaled`. Values are first brought within +-most, the results within +-limit. int32"""
+        values = values if most is None else np.clip(values, -most, most)
+        out = scaled(values, columns, rows)
+        return np.clip(out, -limit, limit, out=out).astype(np.int32)
+
+    def _finish(self, y: Array, prepared: Prepared) -> Array:
+        raise NotImplementedError
+
+    def _eighth(self, x: Array) -> Array:
+        raise NotImplementedError
+
+
+class Integers(InNumPy):
     """The reference: int64 throughout."""
 
     dtype: Any = np.int64
@@ -118,20 +167,14 @@ class Integers:
         half = (np.int64(1) << layer.shift) >> 1
         return layer.weight.astype(np.int64), layer.bias + half, layer.shift.astype(np.int64)
 
-    def apply(self, x: Array, prepared: Prepared) -> Array:
-        return self._finish(x @ prepared[0], prepared)
-
-    def depthwise(self, x: Array, prepared: Prepared) -> Array:
-        return self._finish(_depthwise_sums(x, prepared[0]), prepared)
-
     def _finish(self, y: Array, prepared: Prepared) -> Array:
         return (y + prepared[1]) >> prepared[2]
 
-    def eighth(self, x: Array) -> Array:
+    def _eighth(self, x: Array) -> Array:
         return x >> 3
 
 
-class Floats:
+class Floats(InNumPy):
     """The same integers, held in float32."""
 
     dtype: Any = np.float32
@@ -141,21 +184,13 @@ class Floats:
         unit = np.ldexp(np.float32(1), -layer.shift.astype(np.int32))
         return layer.weight.astype(np.float32), (layer.bias + half).astype(np.float32), unit.astype(np.float32)
 
-    def apply(self, x: Array, prepared: Prepared) -> Array:
-        """A layer over rows: [n, fan_in] -> [n, outputs]"""
-        return self._finish(x @ prepared[0], prepared)
-
-    def depthwise(self, x: Array, prepared: Prepared) -> Array:
-        """A depthwise layer, zero-padded: [h, w, c] -> [h, w, c]"""
-        return self._finish(_depthwise_sums(x, prepared[0]), prepared)
-
     def _finish(self, y: Array, prepared: Prepared) -> Array:
         _, bias, unit = prepared
         y += bias
         y *= unit
         return np.floor(y, out=y)
 
-    def eighth(self, x: Array) -> Array:
+    def _eighth(self, x: Array) -> Array:
         y = x * np.float32(0.125)
         return np.floor(y, out=y)
 
@@ -179,7 +214,7 @@ def clamp(x: Array) -> Array:
     return np.clip(x, -MAX_ACTIVATION, MAX_ACTIVATION, out=x)
 
 
-def agree(arithmetic: Integers | Floats, layers: Mapping[str, Layer]) -> bool:
+def agree(arithmetic: Any, layers: Mapping[str, Layer]) -> bool:
     """The self-test at load: compares every layer with int64 on inputs of the largest magnitude with random signs."""
     rng = np.random.default_rng(0)
     reference = Integers()

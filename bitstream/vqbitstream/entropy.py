@@ -11,14 +11,15 @@ import zlib
 from collections.abc import Iterator
 from functools import cached_property
 
-import constriction
 import numpy as np
 import numpy.typing as npt
 
 from vqbitstream.errors import CorruptError
+from vqbitstream.kernels import library
+from vqbitstream.kernels.exact import AnsReader, AnsTables
 
 IntArray = npt.NDArray[np.integer]
-_Model = constriction.stream.model.Categorical
+TOTAL_LOG2 = 24  # frequencies are out of 2^24
 
 
 class FrequencyTables:
@@ -48,10 +49,31 @@ class FrequencyTables:
         totals = self.counts.sum(axis=1, keepdims=True)
         return np.asarray(-np.log2(self.counts / totals), dtype=np.float32)
 
+    @cached_property
+    def bounds(self) -> npt.NDArray[np.uint32]:
+        """Symbol i of table t owns the numbers from bounds[t, i] up to bounds[t, i + 1] of 2^24, as constriction has it. uint32
+        [tables, symbols + 1]"""
+        tables, symbols = self.counts.shape
+        scale = ((1 << TOTAL_LOG2) - symbols) / self.counts.sum(axis=1, keepdims=True)
+        bounds = np.zeros((tables, symbols + 1), dtype=np.uint32)
+        bounds[:, 1:] = (np.cumsum(self.counts, axis=1) * scale).astype(np.uint32) + np.arange(1, symbols + 1)
+        bounds[:, -1] = 1 << TOTAL_LOG2
+        return bounds
+
+    @cached_property
+    def compiled(self) -> AnsTables | None:
+        """The tables as the C decoder reads them; None if it is not there."""
+        found = library()
+        return None if found is None else AnsTables(found, self.bounds)
+
     def model(self, table: int) -> object:
         """constriction's model of a table; made once."""
         if table not in self._models:
-            self._models[table] = _Model(self.counts[table].astype(np.float64), perfect=False)
+            import constriction
+
+            self._models[table] = constriction.stream.model.Categorical(
+                self.counts[table].astype(np.float64), perfect=False
+            )
         return self._models[table]
 
 
@@ -65,7 +87,7 @@ def _runs(tables: IntArray, count: int) -> tuple[IntArray, Iterator[tuple[int, i
 
 
 def _checksum(symbols: IntArray, running: int) -> int:
-    return zlib.crc32(symbols.astype("<u2").tobytes(), running)
+    return zlib.crc32(symbols.astype("<u2", copy=False).tobytes(), running)
 
 
 class SectionWriter:
@@ -91,6 +113,8 @@ class SectionWriter:
 
     def finish(self) -> bytes:
         """The payload: ANS words, little-endian uint32."""
+        import constriction
+
         coder = constriction.stream.stack.AnsCoder()
         for tables, symbols in reversed(self._batches):
             order, runs = _runs(tables, len(self._tables.counts))
@@ -98,6 +122,28 @@ class SectionWriter:
             for table, begin, end in reversed(list(runs)):
                 coder.encode_reverse(np.ascontiguousarray(ordered[begin:end]), self._tables.model(table))
         return bytes(coder.get_compressed().astype("<u4").tobytes())
+
+
+class _ConstrictionReader:
+    """Pops symbols from ANS words, batch by batch. words: uint32, the last of them not 0."""
+
+    def __init__(self, words: npt.NDArray[np.uint32], tables: FrequencyTables) -> None:
+        import constriction
+
+        self._coder, self._tables = constriction.stream.stack.AnsCoder(words), tables
+
+    def read(self, tables: IntArray) -> IntArray:
+        order, runs = _runs(tables, len(self._tables.counts))
+        ordered = np.empty(len(tables), dtype=np.uint16)
+        for table, begin, end in runs:
+            ordered[begin:end] = self._coder.decode(self._tables.model(table), end - begin)
+        symbols = np.empty_like(ordered)
+        symbols[order] = ordered
+        return symbols
+
+    @property
+    def is_empty(self) -> bool:
+        return bool(self._coder.is_empty())
 
 
 class SectionReader:
@@ -115,28 +161,23 @@ class SectionReader:
     def __init__(self, payload: bytes, tables: FrequencyTables, index_crc: int) -> None:
         if len(payload) % 4:
             raise CorruptError(f"entropy payload of {len(payload)} bytes is not a whole number of words")
-        try:
-            self._coder = constriction.stream.stack.AnsCoder(np.frombuffer(payload, dtype="<u4").astype(np.uint32))
-        except ValueError:
-            raise CorruptError("entropy payload does not end in a non-zero word") from None
-        self._tables = tables
+        words = np.frombuffer(payload, dtype="<u4").astype(np.uint32)
+        if len(words) and not words[-1]:
+            raise CorruptError("entropy payload does not end in a non-zero word")
+        compiled = tables.compiled
+        self._reader = _ConstrictionReader(words, tables) if compiled is None else AnsReader(words, compiled)
         self._expected = index_crc
         self._running = 0
 
-    def read(self, tables: IntArray) -> npt.NDArray[np.int64]:
-        """The symbols of the next batch: tables [n] to int64 [n]."""
-        order, runs = _runs(tables, len(self._tables.counts))
-        ordered = np.empty(len(tables), dtype=np.int64)
-        for table, begin, end in runs:
-            ordered[begin:end] = self._coder.decode(self._tables.model(table), end - begin)
-        symbols = np.empty_like(ordered)
-        symbols[order] = ordered
+    def read(self, tables: IntArray) -> IntArray:
+        """The symbols of the next batch: tables [n] to uint16 [n]."""
+        symbols = self._reader.read(tables)
         self._running = _checksum(symbols, self._running)
         return symbols
 
     def close(self) -> None:
         """Raises CorruptError unless every bit was used and the symbols have the file's checksum."""
-        if not self._coder.is_empty():
+        if not self._reader.is_empty:
             raise CorruptError("entropy payload holds more than its symbols")
         if self._running != self._expected:
             raise CorruptError(f"decoded indices have checksum {self._running:08x}, the file says {self._expected:08x}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,14 +27,13 @@ from vqbitstream.arithmetic import (
     Ints,
     Layer,
     agree,
-    clamp,
     gain_power,
     power,
-    scaled,
     within,
 )
 from vqbitstream.geometry import PATCH_PX
 from vqbitstream.header import STEP_LOG2_FRACTION, STEP_LOG2_OFFSET, TUNES
+from vqbitstream.kernels import library
 
 __all__ = ["ACTIVATION_UNIT", "FEATURES", "MAX_FAN_IN", "Ints", "Prediction", "Prior", "PriorState", "file_features"]
 
@@ -94,6 +94,22 @@ def _int64(tensors: Mapping[str, Array], name: str) -> Ints:
     if array.dtype.kind not in "iu" or int(array.max(initial=0)) >> 63:
         raise ValueError(f"prior tensor {name} does not hold integers of 64 bits")
     return array.astype(np.int64)
+
+
+def _fastest(layers: Mapping[str, Layer]) -> Any:
+    """The fastest arithmetic that gives the reference's integers here: C, then float32. Warns where only int64 is left."""
+    if found := library():
+        from vqbitstream.kernels.exact import Compiled
+
+        compiled = Compiled(found)
+        if agree(compiled, layers):
+            return compiled
+        warnings.warn("the compiled kernels are not exact on this machine; using NumPy", stacklevel=3)
+    floats = Floats()
+    if agree(floats, layers):
+        return floats
+    warnings.warn("float32 arithmetic is not exact on this machine; using int64, which is slow", stacklevel=3)
+    return Integers()
 
 
 @dataclass(frozen=True)
@@ -157,15 +173,7 @@ class Prior:
         self._sigma_log2, self._channel_gain = _int64(tensors, "sigma_log2"), _int64(tensors, "channel_gain")
         self._check_shapes(layers)
         self.macs = {name: int(layer.weight.size) for name, layer in layers.items()}
-        self._arithmetic: Integers | Floats = Integers()
-        if not reference:
-            floats = Floats()
-            if agree(floats, layers):
-                self._arithmetic = floats
-            else:
-                warnings.warn(
-                    "float32 arithmetic is not exact on this machine; using int64, which is slow", stacklevel=2
-                )
+        self._arithmetic: Any = Integers() if reference else _fastest(layers)
         self._layers = {name: self._arithmetic.prepare(layer) for name, layer in layers.items()}
         self._compand = COMPAND.astype(self._arithmetic.dtype)
 
@@ -206,9 +214,14 @@ class Prior:
     def _apply(self, name: str, x: Array) -> Array:
         return self._arithmetic.apply(x, self._layers[name])
 
-    def _leaky(self, x: Array) -> Array:
-        """Leaky ReLU of slope 1/8, into the range of activations."""
-        return clamp(np.maximum(x, self._arithmetic.eighth(x)))
+    def _leaky(self, name: str, x: Array) -> Array:
+        return self._arithmetic.leaky(x, self._layers[name])
+
+    def _clamped(self, name: str, x: Array) -> Array:
+        return self._arithmetic.clamped(x, self._layers[name])
+
+    def _added(self, name: str, x: Array, add: Array) -> Array:
+        return self._arithmetic.added(x, self._layers[name], add)
 
     def channels(self, layers: int) -> int:
         """Channels of the first few layers."""
@@ -223,25 +236,25 @@ class Prior:
         features = file_features(step_code, tune)
         log2_step = step_code - STEP_LOG2_OFFSET * STEP_LOG2_FRACTION + 2 * (features @ self._channel_gain)
         row = features[None].astype(self._arithmetic.dtype)
-        trunk = np.repeat(clamp(self._apply("start", row)), shape[0] * shape[1], axis=0)
+        trunk = np.repeat(self._clamped("start", row), shape[0] * shape[1], axis=0)
         return PriorState(trunk, row, log2_step, shape)
 
     def predict(self, group: int, trunk: Array, state: PriorState) -> Prediction:
         """Predict a group of channels at n positions from their trunk, [n, state]."""
         features = np.concatenate([trunk, np.broadcast_to(state.features, (len(trunk), FEATURES))], axis=1)
-        hidden = self._leaky(self._apply(f"heads.{group}.hidden", features))
+        hidden = self._leaky(f"heads.{group}.hidden", features)
         out = self._apply(f"heads.{group}.out", hidden)
         gain = np.clip(self._apply(f"heads.{group}.gain", hidden)[:, 0], -PLACE_GAIN_MAX, PLACE_GAIN_MAX)
         gain = gain.astype(np.int32)
         channels = self.groups[group]
         ratio = self._ratio_log2(group, state)
-        mean = np.clip(out[:, :channels], -HEAD_MEAN_LIMIT, HEAD_MEAN_LIMIT)
-        mean = scaled(mean, power(ratio, 8 - MEAN_LOG2), gain_power(-gain))
-        np.clip(mean, -MEAN_LIMIT, MEAN_LIMIT, out=mean)
+        mean = self._arithmetic.scaled(
+            out[:, :channels], power(ratio, 8 - MEAN_LOG2), gain_power(-gain), most=HEAD_MEAN_LIMIT, limit=MEAN_LIMIT
+        )
         log2_scale = out[:, channels:] + ((ratio + 64) >> 7).astype(out.dtype)
         log2_scale -= gain[:, None].astype(out.dtype)
         np.clip(log2_scale, LOG2_SCALE_MIN, LOG2_SCALE_MAX, out=log2_scale)
-        return Prediction(mean.astype(np.int32), log2_scale.astype(np.int16), gain)
+        return Prediction(mean, log2_scale.astype(np.int16), gain)
 
     def _ratio_log2(self, group: int, state: PriorState) -> Ints:
         """log2(sigma / step) of a group's channels without place gain, in 1/4096 octave."""
@@ -251,8 +264,7 @@ class Prior:
     def latent(self, group: int, decoded: Ints, gain: Ints, state: PriorState) -> Ints:
         """Decoded values [n, channels] in 1/256 of the local step -> latent, int32 [n, channels]."""
         step = power(state.log2_step[self.block(group)], LATENT_LOG2 - 8)
-        out = scaled(decoded, step, gain_power(gain))
-        return np.clip(out, -LATENT_LIMIT, LATENT_LIMIT, out=out).astype(np.int32)
+        return self._arithmetic.scaled(decoded, step, gain_power(gain), limit=LATENT_LIMIT)
 
     def in_steps(self, group: int, latent: Ints, gain: Ints, state: PriorState) -> Ints:
         """The inverse of `latent`, for the encoder: int32 [n, channels] in 1/256 of the local step."""
@@ -265,10 +277,10 @@ class Prior:
     def context(self, group: int, latent: Ints) -> Array:
         """Latent of a group, [n, channels], to the activations that the trunk sees, [n, channels]."""
         sigma = self._sigma_log2[self.block(group)] * (STEP_LOG2_FRACTION // OCTAVE)
-        normalised = scaled(latent, power(-sigma, COMPAND_LOG2 - LATENT_LOG2))
-        np.clip(normalised, -COMPAND_LIMIT, COMPAND_LIMIT, out=normalised)
-        normalised += COMPAND_LIMIT
-        return self._compand[normalised.astype(np.intp)]
+        normalised = self._arithmetic.scaled(
+            latent, power(-sigma, COMPAND_LOG2 - LATENT_LOG2), None, limit=COMPAND_LIMIT
+        )
+        return self._compand[normalised + COMPAND_LIMIT]
 
     def near(self, step: int, context: Array, trunk: Array, neighbours: Ints, state: PriorState) -> Array:
         """The trunk of new positions from their four nearest known ones, in the first group.
@@ -283,12 +295,10 @@ class Prior:
         Returns:
             The trunk of the new positions, [n, state].
         """
-        told = self._leaky(self._apply(f"near.{step}.reduce", np.concatenate([context, trunk], axis=1)))
+        told = self._leaky(f"near.{step}.reduce", np.concatenate([context, trunk], axis=1))
         told = np.concatenate([told, np.zeros((1, told.shape[1]), dtype=told.dtype)])
-        heard = self._leaky(self._apply(f"near.{step}.near", told[neighbours].reshape(len(neighbours), -1)))
-        mixed = clamp(self._apply(f"near.{step}.mix", heard))
-        mixed += clamp(self._apply("start", state.features))
-        return clamp(mixed)
+        heard = self._leaky(f"near.{step}.near", told[neighbours].reshape(len(neighbours), -1))
+        return self._added(f"near.{step}.mix", heard, self._clamped("start", state.features))
 
     def refine(self, kind: str, group: int, context: Array, state: PriorState, rows: Ints | None = None) -> Array:
         """The trunk after more of a group is known. `state` does not change.
@@ -305,11 +315,11 @@ class Prior:
         """
         name = f"{kind}.{group}"
         x = np.concatenate([context, state.trunk], axis=1)
-        x = self._leaky(self._apply(f"{name}.reduce", x)).reshape(*state.shape, -1)
-        x = clamp(self._arithmetic.depthwise(x, self._layers[f"{name}.space"])).reshape(len(state.trunk), -1)
-        mixed = clamp(self._apply(f"{name}.mix", x if rows is None else x[rows]))
-        mixed += state.trunk if rows is None else state.trunk[rows]
-        return clamp(mixed)
+        x = self._leaky(f"{name}.reduce", x).reshape(*state.shape, -1)
+        x = self._arithmetic.depthwise(x, self._layers[f"{name}.space"]).reshape(len(state.trunk), -1)
+        if rows is None:
+            return self._added(f"{name}.mix", x, state.trunk)
+        return self._added(f"{name}.mix", x[rows], state.trunk[rows])
 
     def zeros(self, state: PriorState, channels: int) -> Array:
         """The context of a group before any of it is known. [h*w, channels]."""

@@ -14,6 +14,7 @@ from vqbitstream import Contents, Header, Limits
 from vqbitstream.choice import Chooser
 from vqbitstream.entropy import FrequencyTables
 from vqbitstream.errors import LimitError, VQCError
+from vqbitstream.kernels import library
 from vqbitstream.latent import LatentCoder
 from vqbitstream.prior import Prior
 from vqbitstream.tiles import Progress, TileCoder
@@ -233,6 +234,10 @@ class Codec:
 
 def _make_runtime(weights: Weights, runtime: str, device: str) -> Runtime:
     if runtime == "numpy":
+        if kernels := library():
+            from vqcodec.runtimes.compiled_runtime import CompiledRuntime
+
+            return CompiledRuntime(weights.tensors, weights.config, kernels)
         from vqcodec.runtimes.numpy_runtime import NumpyRuntime
 
         return NumpyRuntime(weights.tensors, weights.config)

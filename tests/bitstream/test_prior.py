@@ -168,6 +168,7 @@ def test_inexact_arithmetic_falls_back_to_integers(
     """A machine whose products keep fewer bits is found out at load, and decodes all the same."""
     groups = network.config.groups
     expected = walk(Prior(parts, groups), 20000, 1)
+    monkeypatch.setenv("VQCODEC_KERNELS", "numpy")
     exact = getattr(Floats, method)
     monkeypatch.setattr(Floats, method, lambda self, x, layer: exact(self, x * np.float32(1 - 2**-10), layer))
     with pytest.warns(UserWarning, match="not exact"):

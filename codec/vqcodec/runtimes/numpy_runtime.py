@@ -30,11 +30,17 @@ class NumpyRuntime:
     def __init__(self, tensors: Tensors, config: ModelConfig) -> None:
         self._tensors, self._config = tensors, config
         self.synthesis_halo, self.analysis_halo = config.synthesis_halo, config.analysis_halo
-        self._synthesis = _Synthesis(_Part(tensors, "synthesis."), config)
+        self._synthesis = self._make_synthesis(Part(tensors, "synthesis."))
 
     @cached_property
-    def _analysis(self) -> _Analysis:
-        return _Analysis(_Part(self._tensors, "analysis."), self._config)
+    def _analysis(self) -> Analysis:
+        return self._make_analysis(Part(self._tensors, "analysis."))
+
+    def _make_synthesis(self, part: Part) -> Synthesis:
+        return Synthesis(part, self._config)
+
+    def _make_analysis(self, part: Part) -> Analysis:
+        return Analysis(part, self._config)
 
     def analyse(self, pixels: Floats, step_code: int, tune: int, channels: int) -> Floats:
         """[H, W, 3] in [-0.5, 0.5], sides multiples of 16 -> the first channels of the latent, [h, w, channels]"""
@@ -45,7 +51,7 @@ class NumpyRuntime:
         return self._synthesis(latent, step_code, step_features(step_code, tune))
 
 
-class _Part:
+class Part:
     """The tensors under a prefix, in float32, their shapes checked. Raises KeyError or ValueError."""
 
     def __init__(self, tensors: Tensors, prefix: str) -> None:
@@ -61,11 +67,11 @@ class _Part:
         """Weight [inputs, outputs] and bias of a layer."""
         return np.ascontiguousarray(self(f"{name}.weight", outputs, inputs).T), self(f"{name}.bias", outputs)
 
-    def block(self, name: str, width: int, kernel: int) -> _Block:
+    def block(self, name: str, width: int, kernel: int) -> Block:
         """A residual block."""
         space = self(f"{name}.space.weight", kernel**2, width).reshape(kernel, kernel, width)
         first, second = self.dense(f"{name}.first", width, 2 * width), self.dense(f"{name}.second", 2 * width, width)
-        return _Block(space, self(f"{name}.space.bias", width), first, second)
+        return Block(space, self(f"{name}.space.bias", width), first, second)
 
     def refuse_block(self, name: str) -> None:
         """Raises ValueError if there are more blocks than the sizes say."""
@@ -73,7 +79,7 @@ class _Part:
             raise ValueError(f"{self._prefix}{name} is one block more than the sizes say")
 
 
-class _Block:
+class Block:
     """x + second(leaky(first(depthwise(x))))"""
 
     def __init__(
@@ -93,10 +99,10 @@ class _Block:
         return x
 
 
-class _Analysis:
+class Analysis:
     """The linear overlapping transform, and a correction of its result that sees quality and tune."""
 
-    def __init__(self, part: _Part, config: ModelConfig) -> None:
+    def __init__(self, part: Part, config: ModelConfig) -> None:
         channels, width = config.channels, config.analysis_width
         # file: pixels (colour, row, column); here they are (row, column, colour)
         linear = part("linear.weight", channels, 4 * BLOCK).reshape(channels, 4, COLOURS, PATCH_PX, PATCH_PX)
@@ -107,15 +113,15 @@ class _Analysis:
         self._blocks = [part.block(f"blocks.{n}", width, 5) for n in range(config.analysis_blocks)]
         part.refuse_block(f"blocks.{config.analysis_blocks}")
 
+    def _enter_bias(self, features: Floats) -> Floats:
+        return np.asarray(self._enter[1] + self._features[1] + features @ self._features[0])
+
     def __call__(self, pixels: Floats, features: Floats, channels: int) -> Floats:
-        half = PATCH_PX // 2
-        padded = np.pad(pixels, ((half, half), (half, half), (0, 0)), mode="edge")
-        height, width = (n // PATCH_PX for n in padded.shape[:2])
-        blocks = padded.reshape(height, PATCH_PX, width, PATCH_PX * COLOURS).swapaxes(1, 2).reshape(height, width, -1)
+        blocks = shifted_blocks(pixels)
         linear = _convolve2x2(blocks, self._linear)
         linear += self._bias
         x = compand(linear / self._sigma) @ self._enter[0]
-        x += self._enter[1] + self._features[1] + features @ self._features[0]
+        x += self._enter_bias(features)
         x = leaky(x)
         for block in self._blocks:
             x = block(x)
@@ -125,10 +131,10 @@ class _Analysis:
         return np.asarray(latent, dtype=np.float32)
 
 
-class _Synthesis:
+class Synthesis:
     """The linear synthesis, whose coarse channels overlap, and its correction."""
 
-    def __init__(self, part: _Part, config: ModelConfig) -> None:
+    def __init__(self, part: Part, config: ModelConfig) -> None:
         self._lapped_channels, self._shown, self._tail_width = config.lapped, config.shown, config.tail
         body, tail = config.body, config.tail
         self._sigma = part("sigma", config.channels)
@@ -143,10 +149,13 @@ class _Synthesis:
         part.refuse_block(f"tail.{config.tail_blocks}")
 
     @staticmethod
-    def _shuffled(part: _Part, name: str, inputs: int, outputs: int) -> tuple[Floats, Floats]:
+    def _shuffled(part: Part, name: str, inputs: int, outputs: int) -> tuple[Floats, Floats]:
         """A layer before a depth-to-space by 4."""
         weight = _spread(part(f"{name}.weight", outputs * STRIDE_TAIL**2, inputs), STRIDE_TAIL)
         return weight.T.copy(), _spread(part(f"{name}.bias", outputs * STRIDE_TAIL**2), STRIDE_TAIL)
+
+    def _enter_bias(self, features: Floats) -> Floats:
+        return np.asarray(self._enter[1] + self._features[1] + features @ self._features[0])
 
     def __call__(self, latent: Floats, step_code: int, features: Floats) -> Floats:
         half, lapped, channels = PATCH_PX // 2, self._lapped_channels, latent.shape[2]
@@ -155,22 +164,35 @@ class _Synthesis:
         if channels < lapped:  # of a preview
             kernel = kernel.reshape(4, lapped, BLOCK)[:, :channels].reshape(-1, BLOCK)
         padded = np.pad(latent[..., :lapped], ((1, 1), (1, 1), (0, 0)))
-        picture = _depth_to_space(_convolve2x2(padded, kernel), PATCH_PX)[half:-half, half:-half]
+        picture = depth_to_space(_convolve2x2(padded, kernel), PATCH_PX)[half:-half, half:-half]
         if channels > lapped:
-            picture += _depth_to_space(latent[..., lapped:] @ self._fine[: channels - lapped], PATCH_PX)
+            picture += depth_to_space(latent[..., lapped:] @ self._fine[: channels - lapped], PATCH_PX)
         x = compand(latent[..., :shown] / self._sigma[:shown]) @ self._enter[0][:shown]
-        x += self._enter[1] + self._features[1] + features @ self._features[0]
+        x += self._enter_bias(features)
         x = leaky(x)
         for block in self._body:
             x = block(x)
-        x = leaky(_depth_to_space(x @ self._rise[0] + self._rise[1], STRIDE_TAIL))
+        x = leaky(depth_to_space(x @ self._rise[0] + self._rise[1], STRIDE_TAIL))
         for block in self._tail:
             x = block(x)
         correction = leaky(x) @ self._out[0]
         correction += self._out[1]
-        correction *= np.float32(0.3 * 2 ** (0.5 * (log2_step(step_code) + 2.75)))  # about the square root of the step
-        picture += _depth_to_space(correction, STRIDE_TAIL)
+        correction *= strength(step_code)
+        picture += depth_to_space(correction, STRIDE_TAIL)
         return picture
+
+
+def strength(step_code: int) -> np.float32:
+    """Of the synthesis's correction: about the square root of the step."""
+    return np.float32(0.3 * 2 ** (0.5 * (log2_step(step_code) + 2.75)))
+
+
+def shifted_blocks(pixels: Floats) -> Floats:
+    """The blocks of a grid that is shifted by half a block up and to the left. [H, W, 3] -> [h + 1, w + 1, (row, column, colour)]"""
+    half = PATCH_PX // 2
+    padded = np.pad(pixels, ((half, half), (half, half), (0, 0)), mode="edge")
+    height, width = (n // PATCH_PX for n in padded.shape[:2])
+    return padded.reshape(height, PATCH_PX, width, PATCH_PX * COLOURS).swapaxes(1, 2).reshape(height, width, -1)
 
 
 def compand(x: Floats) -> Floats:
@@ -219,7 +241,7 @@ def _convolve2x2(x: Floats, weight: Floats) -> Floats:
     return out
 
 
-def _depth_to_space(x: Floats, factor: int) -> Floats:
+def depth_to_space(x: Floats, factor: int) -> Floats:
     """[h, w, factor * factor * c], ordered (row, column, channel) -> [h * factor, w * factor, c]"""
     height, width = x.shape[:2]
     return x.reshape(height, width, factor, -1).swapaxes(1, 2).reshape(height * factor, width * factor, -1)

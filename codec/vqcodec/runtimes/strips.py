@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
 from vqbitstream.header import Header
+from vqbitstream.kernels import address, library
 from vqbitstream.prior import LATENT_LIMIT, LATENT_LOG2, Ints
 
 Pixels = npt.NDArray[np.uint8]
@@ -109,9 +110,20 @@ class Transforms:
             part = latent[outer.within(whole)] * np.float32(1 / UNIT)
             picture = self.runtime.synthesise(part.astype(np.float32, copy=False), header.step_code, header.tune)
             picture = picture[strip.scale(PATCH_PX).within(outer.scale(PATCH_PX))]
-            if grey:
-                picture = picture.mean(axis=2)
-            levels = (picture + np.float32(0.5)) * np.float32(255)
-            out[strip.scale(PATCH_PX).within(pixels)] = np.clip(np.rint(levels, out=levels), 0, 255, out=levels)
+            _to_levels(picture, out[strip.scale(PATCH_PX).within(pixels)])
             progress(strip.area)
         return out[: shape[0] - pixels.top, : shape[1] - pixels.left]
+
+
+def _to_levels(picture: Floats, out: Pixels) -> None:
+    """[H, W, 3] in [-0.5, 0.5] to levels, [H, W, 3], or [H, W] for a grey picture."""
+    kernels = library()
+    if kernels and picture.strides[1:] == (12, 4):
+        height, width = out.shape[:2]
+        rows = picture.strides[0] // 4, out.strides[0]
+        kernels.float_levels(address(picture), height, width, rows[0], out.ndim == 2, address(out), rows[1])
+        return
+    if out.ndim == 2:
+        picture = picture.mean(axis=2)
+    levels = (picture + np.float32(0.5)) * np.float32(255)
+    out[:] = np.clip(np.rint(levels, out=levels), 0, 255, out=levels)

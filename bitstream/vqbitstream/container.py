@@ -1,4 +1,4 @@
-"""Header, metadata, alpha and layers <-> bytes (FORMAT.md, "Sections")."""
+"""Header, metadata, alpha, exact pixels and layers <-> bytes (FORMAT.md, "Sections")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vqbitstream.header import HEADER_BYTES, Header, unpack_header
 from vqbitstream.limits import Limits
 
 METADATA = {"icc": b"I", "exif": b"E", "xmp": b"X"}  # name -> tag, in the order of the file
-ALPHA, LAYER = b"A", b"L"
+ALPHA, LAYER, EXACT = b"A", b"L", b"P"
 _SECTION = struct.Struct("<cII")  # tag, payload bytes, CRC32 of tag and payload
 _INDEX_CRC = struct.Struct("<I")  # CRC32 of the decoded indices, in layer sections only
 LAYER_OVERHEAD_BYTES = _SECTION.size + _INDEX_CRC.size
@@ -46,6 +46,8 @@ class Contents:
         metadata: Uncompressed contents of "icc", "exif" and "xmp", those that are present.
         metadata_bytes: Bytes that each of them takes in a file that was read.
         problems: What a partial read left out, one line each.
+        exact: The exact pixels of every tile (see `vqbitstream.overlay`; empty where it has none) if the header says that there
+            are some. None where a partial read found a section missing or damaged.
     """
 
     header: Header
@@ -54,6 +56,7 @@ class Contents:
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     metadata_bytes: Mapping[str, int] = field(default_factory=dict, compare=False)
     problems: tuple[str, ...] = ()
+    exact: Sequence[bytes | None] = ()
 
 
 def _checksum(tag: bytes, payload: bytes) -> int:
@@ -69,21 +72,22 @@ def pack(contents: Contents) -> bytes:
     header = contents.header
     if len(contents.sections) != header.sections or (contents.alpha is not None) != header.alpha:
         raise ValueError("sections or alpha are not those that the header promises")
+    if len(contents.exact) != header.tile_count * header.exact:
+        raise ValueError("exact pixels are not those that the header promises")
+    if None in contents.sections or None in contents.exact:
+        raise ValueError("a section is missing")
 
-    def section(tag: bytes, payload: bytes, *index_crc: int) -> list[bytes]:
-        crcs = [_INDEX_CRC.pack(crc) for crc in index_crc]
-        return [_SECTION.pack(tag, len(payload), _checksum(tag, payload)), *crcs, payload]
+    def section(tag: bytes, payload: bytes, *index_crc: int) -> bytes:
+        crcs = b"".join(_INDEX_CRC.pack(crc) for crc in index_crc)
+        return _SECTION.pack(tag, len(payload), _checksum(tag, payload)) + crcs + payload
 
+    layers = [section(LAYER, layer.payload, layer.index_crc) for layer in contents.sections if layer]
     parts = [header.pack()]
-    for name, tag in METADATA.items():
-        if name in contents.metadata:
-            parts += section(tag, zlib.compress(contents.metadata[name], 9))
-    for number, layer in enumerate(contents.sections, 1):
-        if layer is None:
-            raise ValueError("a section is missing")
-        parts += section(LAYER, layer.payload, layer.index_crc)
-        if number == header.first_layer_sections and contents.alpha is not None:
-            parts += section(ALPHA, contents.alpha)
+    parts += [section(t, zlib.compress(contents.metadata[n], 9)) for n, t in METADATA.items() if n in contents.metadata]
+    parts += layers[: header.first_layer_sections]
+    parts += [section(ALPHA, plane) for plane in [contents.alpha] if plane is not None]
+    parts += [section(EXACT, pixels) for pixels in contents.exact if pixels is not None]
+    parts += layers[header.first_layer_sections :]
     return b"".join(parts)
 
 
@@ -170,13 +174,22 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
     alpha: bytes | None = None
     sections: list[Section | None] = []
     total = header.sections
-    try:
-        metadata, metadata_bytes = cursor.metadata(limits, tolerated)
-        for number in range(1, total + 1):
+    exact: list[bytes | None] = []
+
+    def layer_sections(first: int, last: int) -> None:
+        for number in range(first, last + 1):
             found = cursor.expect(LAYER, f"layer section {number} of {total}", tolerated)
             sections.append(Section(*found) if found else None)
-            if number == header.first_layer_sections and header.alpha:
-                alpha, _ = cursor.expect(ALPHA, "the alpha section", tolerated) or (None, 0)
+
+    try:
+        metadata, metadata_bytes = cursor.metadata(limits, tolerated)
+        layer_sections(1, header.first_layer_sections)
+        if header.alpha:
+            alpha, _ = cursor.expect(ALPHA, "the alpha section", tolerated) or (None, 0)
+        for number in range(1, header.tile_count * header.exact + 1):
+            payload, _ = cursor.expect(EXACT, f"the exact pixels of tile {number}", tolerated) or (None, 0)
+            exact.append(payload)
+        layer_sections(header.first_layer_sections + 1, total)
         if cursor.left:
             raise CorruptError(f"{cursor.left} bytes follow the last section")
     except CorruptError as error:
@@ -184,7 +197,8 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
             raise
         problems.append(str(error))
     sections += [None] * (total - len(sections))
-    return Contents(header, sections, alpha, metadata, metadata_bytes, tuple(problems))
+    exact += [None] * (header.tile_count * header.exact - len(exact))
+    return Contents(header, sections, alpha, metadata, metadata_bytes, tuple(problems), exact)
 
 
 def read_head(file: IO[bytes], limits: Limits, *, partial: bool = False) -> tuple[Header, dict[str, bytes]]:

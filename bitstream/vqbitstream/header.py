@@ -12,7 +12,7 @@ from vqbitstream.limits import Limits
 
 MAGIC = b"\x89VQC\r\n\x1a\n"
 FORMAT_VERSION = 0
-FLAG_GREY, FLAG_SINGLE_SECTION, FLAG_ALPHA = 1, 2, 4
+FLAG_GREY, FLAG_SINGLE_SECTION, FLAG_ALPHA, FLAG_EXACT = 1, 2, 4, 8
 STEP_LOG2_FRACTION, STEP_LOG2_OFFSET = 4096, 8  # log2(step) = code / 4096 - 8
 STEP_CODE_MIN, STEP_CODE_MAX = STEP_LOG2_FRACTION, 10 * STEP_LOG2_FRACTION  # 2^-7 .. 2^2
 TUNES = ("psnr", "eye")  # what the encoder and the model aimed at: little squared error, or a good look
@@ -34,7 +34,8 @@ class Header:
         step_code: 4096 * (log2(step) + 8), 4096..40960.
         tune: Index into `TUNES`. The model's networks see it.
         model_id: 8 bytes.
-        layers: Number of layers, 1..255.
+        layers: Number of layers, 1..255; 0 if all pixels are exact, and no model is needed.
+        exact: The file has sections of exact pixels.
     """
 
     width: int
@@ -47,6 +48,7 @@ class Header:
     tune: int
     model_id: bytes
     layers: int
+    exact: bool = False
 
     @property
     def mode(self) -> str:
@@ -92,6 +94,11 @@ class Header:
     @property
     def first_layer_sections(self) -> int:
         """Number of sections of the first layer, one per tile. The alpha section follows them."""
+        return self.tile_count if self.layers else 0
+
+    @property
+    def tile_count(self) -> int:
+        """Number of tiles."""
         return tile_count(self.height) * tile_count(self.width)
 
     @property
@@ -102,6 +109,7 @@ class Header:
     def pack(self) -> bytes:
         """The 36 bytes at the start of a file."""
         flags = FLAG_GREY * self.grey | FLAG_SINGLE_SECTION * self.single_section | FLAG_ALPHA * self.alpha
+        flags |= FLAG_EXACT * self.exact
         body = MAGIC + bytes([FORMAT_VERSION]) + _FIXED.pack(
             flags, self.width, self.height, self.quality_centi, self.step_code, self.tune, self.model_id,
             self.layers,
@@ -143,9 +151,9 @@ def unpack_header(data: bytes, limits: Limits) -> Header:
     if zlib.crc32(body) != expected:
         raise CorruptError(f"header checksum is {zlib.crc32(body):08x}, the file says {expected:08x}")
     flags, width, height, quality, step_code, tune, model_id, layers = _FIXED.unpack_from(body, len(MAGIC) + 1)
-    if flags & ~(FLAG_GREY | FLAG_SINGLE_SECTION | FLAG_ALPHA):
+    if flags & ~(FLAG_GREY | FLAG_SINGLE_SECTION | FLAG_ALPHA | FLAG_EXACT):
         raise UnsupportedError(f"reserved header flags are set ({flags:#04x})")
-    if not width or not height or not layers:
+    if not width or not height or not (layers or flags & FLAG_EXACT):
         raise CorruptError(f"header holds an empty picture ({width}x{height}, {layers} layers)")
     if quality and not 100 <= quality <= 10000:
         raise CorruptError(f"quality {quality} is neither 0 nor in 100..10000")
@@ -155,7 +163,9 @@ def unpack_header(data: bytes, limits: Limits) -> Header:
         raise UnsupportedError(f"tune {tune}; this vqcodec reads 0..{len(TUNES) - 1}")
     if flags & FLAG_SINGLE_SECTION and tile_count(width) * tile_count(height) > 1:
         raise CorruptError("layers share a section in a picture of many tiles")
+    if flags & FLAG_SINGLE_SECTION and not layers:
+        raise CorruptError("a section for layers in a file that has none")
     limits.check_size(width, height)
     limits.check_layers(layers)
-    grey, single, alpha = (bool(flags & f) for f in (FLAG_GREY, FLAG_SINGLE_SECTION, FLAG_ALPHA))
-    return Header(width, height, grey, alpha, single, quality, step_code, tune, model_id, layers)
+    grey, single, alpha, exact = (bool(flags & f) for f in (FLAG_GREY, FLAG_SINGLE_SECTION, FLAG_ALPHA, FLAG_EXACT))
+    return Header(width, height, grey, alpha, single, quality, step_code, tune, model_id, layers, exact)

@@ -65,7 +65,7 @@ class TileCoder:
 
         Args:
             header: The header of the file.
-            latent: Integers [h, w, C of the file's layers].
+            latent: Integers [h, w, C of the file's layers]. They become what is decoded.
             rate_weight: See `Chooser.encode`.
             verify: Decode each tile again.
             step: Called with the number of positions of each tile that was coded, and again when it was verified.
@@ -81,6 +81,7 @@ class TileCoder:
             decoded = self.latent_coder.encode(rows, tile.shape, header.step_code, header.tune, rate_weight, sinks)
             tiles.append([Section(w.finish(), w.index_crc) for w in writers])
             bits += sum(w.estimated_bits for w in writers)
+            latent[tile.top : tile.bottom, tile.left : tile.right] = decoded.reshape(*tile.shape, -1)
             step(tile.area)
             if verify:
                 if not np.array_equal(self.decode(header, tile.shape, tiles[-1], header.layers), decoded):

@@ -7,11 +7,13 @@ import warnings
 from numbers import Real
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from vqbitstream import Contents, Header
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.errors import CorruptError, TruncatedError, UnsupportedError
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
+from vqbitstream.overlay import unpack_overlay
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
 from vqcodec.pictures.planes import Pixels, Planes
@@ -60,8 +62,8 @@ class Decoder:
         """
         header = contents.header
         self.check(header)
-        first = contents.sections[: header.first_layer_sections]
-        if 2 * first.count(None) > len(first):  # or a few bytes could ask for a huge blank picture
+        first = contents.sections[: header.first_layer_sections] if header.layers else contents.exact
+        if 2 * list(first).count(None) > len(first):  # or a few bytes could ask for a huge blank picture
             reason = contents.problems[0] if contents.problems else "the first layer is missing"
             raise TruncatedError(f"nothing to show: {reason}")
         layers = _checked_layers(header, layers)
@@ -70,11 +72,26 @@ class Decoder:
         shown = checked_region(header, region)
         small = shown.shrink(factor)
         problems = list(contents.problems)
-        alpha = self._alpha(contents, small, factor, problems if allow_partial else None)
+        tolerated = problems if allow_partial else None
+        alpha = self._alpha(contents, small, factor, tolerated)
+        colour = self._painted(contents, shown, factor, layers, tolerated, progress)
+        if header.exact:
+            lay_exact(contents, colour, small, factor, tolerated)
+        if problems:
+            warnings.warn("incomplete picture: " + "; ".join(problems), stacklevel=4)
+        return Planes(colour, alpha, dict(contents.metadata))
+
+    def _painted(
+        self, contents: Contents, shown: Rect, factor: int, layers: int, problems: list[str] | None, progress: Progress | None
+    ) -> Pixels:  # fmt: skip
+        """What the model paints of the pixels `shown`; nothing, if the file has no layers."""
+        header, small = contents.header, shown.shrink(factor)
+        if not layers:
+            return np.zeros(small.shape if header.grey else (*small.shape, 3), dtype=np.uint8)
         # the positions whose pixels are shown, and those that the synthesis looks at for them
         rect = shown.shrink(PATCH_PX)
         latent, area = self.tile_coder.decode_area(
-            contents, rect.grow(self.transforms.synthesis_halo(factor)), layers, problems if allow_partial else None,
+            contents, rect.grow(self.transforms.synthesis_halo(factor)), layers, problems,
             None if progress is None else lambda share: progress(share / 2),
         )  # fmt: skip
         inner = Rect(rect.top - area.top, rect.bottom - area.top, rect.left - area.left, rect.right - area.left)
@@ -83,16 +100,17 @@ class Decoder:
         step = Steps(progress, rect.area, 0.5, 0.5)
         shape = size if header.grey else (*size, 3)
         colour = self.transforms.synthesise(latent, header, shape, inner, step, factor)
-        colour = np.ascontiguousarray(colour[small.within(rect.scale(side))])
-        if problems:
-            warnings.warn("incomplete picture: " + "; ".join(problems), stacklevel=4)
-        return Planes(colour, alpha, dict(contents.metadata))
+        return np.ascontiguousarray(colour[small.within(rect.scale(side))])
 
     def verify(self, contents: Contents) -> None:
-        """Decode the indices and the alpha plane. Raises a VQCError unless their checksums are right."""
+        """Decode the indices, the exact pixels and the alpha plane. Raises a VQCError unless their checksums are right."""
         header = contents.header
         self.check(header)
-        self.tile_coder.verify(contents)
+        if header.layers:
+            self.tile_coder.verify(contents)
+        for tile, data in zip(header.tiles, contents.exact, strict=False):
+            if data or not header.layers:
+                exact_pixels(header, tile, data)
         if contents.alpha is not None:
             unpack_plane(contents.alpha, header.height, header.width)
 
@@ -100,12 +118,14 @@ class Decoder:
         """The whole latent, int32 [h, w, C of the file's layers]. Raises a VQCError."""
         header = contents.header
         self.check(header)
+        if not header.layers:
+            raise UnsupportedError("the file has no latent: all its pixels are exact")
         whole = Rect.of(latent_shape(header.width, header.height))
         return np.asarray(self.tile_coder.decode_area(contents, whole, header.layers, None)[0], dtype=np.int32)
 
     def check(self, header: Header) -> None:
         """Raises UnsupportedError if the file needs another model, CorruptError if it contradicts this one."""
-        if header.model_id != self.model_id:
+        if header.layers and header.model_id != self.model_id:
             raise UnsupportedError(f"the file needs model {header.model_id.hex()}, this is {self.model_id.hex()}")
         if header.layers > self.tile_coder.layers:
             raise CorruptError(f"{header.layers} layers in the file, {self.tile_coder.layers} in the model")
@@ -128,11 +148,73 @@ class Decoder:
             return np.full(shown.shape, 255, dtype=np.uint8)
         whole = Rect.of(plane.shape)
         seen = plane[shown.scale(factor).intersect(whole).within(whole)]
-        return seen if factor == 1 else np.asarray(Image.fromarray(seen).reduce(factor))
+        return seen if factor == 1 else _reduced(seen, factor)
+
+
+def exact_pixels(header: Header, tile: Rect, data: bytes | None) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    """The pixels of a tile, uint8 [h, w, 3] or [h, w], and which of them are exact, [h, w].
+
+    Raises:
+        CorruptError: They are missing or damaged, or do not make the whole picture of a file without layers.
+    """
+    if data is None:
+        raise TruncatedError("exact pixels are missing")
+    place = tile.scale(PATCH_PX).intersect(Rect(0, header.height, 0, header.width))
+    pixels, exact = unpack_overlay(data, *place.shape)
+    if not header.layers and not exact.all():
+        raise CorruptError("a tile without layers has pixels that are not exact")
+    return pixels[..., 1] if header.grey else pixels, exact
+
+
+def lay_exact(contents: Contents, picture: Pixels, shown: Rect, factor: int, problems: list[str] | None) -> None:
+    """Lay the exact pixels over a picture.
+
+    Args:
+        contents: The file.
+        picture: uint8 [h, w, 3] or [h, w]; changed.
+        shown: Where the picture lies, in pixels of factor x factor of the file's.
+        factor: See `Decoder.decode`.
+        problems: Where lines about damaged tiles go, which are then left as they are; None raises instead.
+
+    Raises:
+        CorruptError: A tile is damaged; with `problems`, only if more than half of the picture is then blank.
+    """
+    header = contents.header
+    blank = touching = 0
+    for number, (tile, data) in enumerate(zip(header.tiles, contents.exact, strict=True), 1):
+        place = tile.scale(PATCH_PX // factor)
+        part = place.intersect(shown)
+        if not part.area or data == b"":
+            continue
+        touching += 1
+        try:
+            pixels, exact = exact_pixels(header, tile, data)
+        except CorruptError as error:
+            if problems is None:
+                raise
+            problems.append(f"tile {number} of {len(header.tiles)} lacks exact pixels: {error}")
+            blank += not header.layers
+            continue
+        own, under = part.within(place), picture[part.within(shown)]
+        if factor == 1:
+            under[exact[own]] = pixels[own][exact[own]]
+            continue
+        share = _reduced(np.where(exact, 255, 0).astype(np.uint8), factor)[own].astype(np.float32) / 255
+        seen = np.where(exact if pixels.ndim == 2 else exact[..., None], pixels, 0).astype(np.uint8)
+        rest = (1 - share) if under.ndim == 2 else (1 - share)[..., None]
+        under[:] = np.minimum(np.rint(_reduced(seen, factor)[own] + rest * under), 255)
+    if 2 * blank > touching:  # or a few bytes could ask for a huge blank picture
+        raise TruncatedError(f"nothing to show: {problems[-1] if problems else 'no exact pixels'}")
+
+
+def _reduced(plane: Pixels, factor: int) -> Pixels:
+    return np.asarray(Image.fromarray(plane).reduce(factor))
 
 
 def _checked_layers(header: Header, layers: int | None) -> int:
     layers = header.layers if layers is None else operator.index(layers)
+    if not header.layers and layers in (0, 1):
+        return 0
     if not 1 <= layers <= header.layers:
         raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
     return layers

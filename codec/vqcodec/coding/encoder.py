@@ -1,4 +1,4 @@
-"""Planes to the bytes of a file: analysis, search, rate-aware choice, entropy coding."""
+"""Planes to the bytes of a file: exact parts, analysis, search, rate-aware choice, entropy coding."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from vqbitstream import Contents, Header
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.choice import SEARCH_RATE_WEIGHT, default_rate_weight
 from vqbitstream.errors import CorruptError
+from vqbitstream.container import LAYER_OVERHEAD_BYTES
 from vqbitstream.geometry import latent_shape
-from vqbitstream.tiles import Progress, Steps, TileCoder
+from vqbitstream.tiles import CodedTiles, Progress, Steps, TileCoder
 
 from vqcodec.coding.defaults import DEFAULT_TUNE
-from vqcodec.coding.quality import ROUNDS, QualityScale, chosen_effort, search_noise, tune_number
+from vqcodec.coding.exact import GUARDED_QUALITY, ExactParts
+from vqcodec.coding.quality import EFFORT_WITHOUT_TORCH, ROUNDS, QualityScale, chosen_effort, search_noise, tune_number
 from vqcodec.models.store import Weights
-from vqcodec.pictures.planes import Planes
-from vqcodec.runtimes.strips import Transforms
+from vqcodec.pictures.planes import Pixels, Planes
+from vqcodec.runtimes.strips import Latent, Transforms
 
 if TYPE_CHECKING:
     from vqcodec.coding.search import Search
@@ -85,6 +87,7 @@ class Encoder:
         effort: int | None = None,
         verify: bool = True,
         rate_weight: float | None = None,
+        lossless: bool = False,
         progress: Progress | None = None,
     ) -> tuple[bytes, EncodeStats]:
         """Encode a picture.
@@ -94,8 +97,9 @@ class Encoder:
             quality: 1..100.
             tune: "eye" or "psnr".
             effort: See `chosen_effort`.
-            verify: Decode the indices and the alpha plane again.
+            verify: Decode the indices, the exact pixels and the alpha plane again.
             rate_weight: See `Chooser.encode`; None is the default of the effort.
+            lossless: All pixels are exact; quality and effort mean nothing then.
             progress: Called with the share done, 0..1.
 
         Returns:
@@ -107,9 +111,35 @@ class Encoder:
         """
         effort = chosen_effort(effort)
         pixels = planes.colour
-        height, width = pixels.shape[:2]
-        header = self.header(width, height, quality, tune, grey=pixels.ndim == 2, alpha=planes.alpha is not None)
-        rows, columns = latent_shape(width, height)
+        header = self.header(
+            pixels.shape[1], pixels.shape[0], quality, tune, grey=pixels.ndim == 2, alpha=planes.alpha is not None
+        )
+        alpha = planes.packed_alpha
+        if verify and alpha is not None and (unpack_plane(alpha, *pixels.shape[:2]) != planes.alpha).any():
+            raise CorruptError("the alpha section does not decode to what was encoded")
+        parts = ExactParts(pixels, header)
+        if lossless or parts.is_tiny():
+            parts.keep_all()
+        else:
+            parts.keep_drawn(lambda shown: self._draft(shown, header))
+        coded, bits = [], 0.0
+        if parts.header.layers:
+            found, decoded = self._code(parts.rest, parts.header, effort, rate_weight, verify, progress)
+            coded, bits = found.sections, found.estimated_bits
+            if quality >= GUARDED_QUALITY:
+                parts.keep_lost(self.transforms.synthesise(decoded, header, pixels.shape), quality, tune)
+        exact = parts.packed()
+        coded = coded if parts.header.layers else []
+        if verify:
+            parts.verify(exact)
+        data = vqbitstream.pack(Contents(parts.header, coded, alpha, planes.metadata, exact=exact))
+        return data, EncodeStats(bits, sum(len(s.payload) for s in coded), len(data))
+
+    def _code(
+        self, pixels: Pixels, header: Header, effort: int, rate_weight: float | None, verify: bool, progress: Progress | None
+    ) -> tuple[CodedTiles, Latent]:  # fmt: skip
+        """The layers of a picture, and the latent that they decode to."""
+        rows, columns = latent_shape(header.width, header.height)
         rounds = ROUNDS[effort]
         if rate_weight is None:
             rate_weight = SEARCH_RATE_WEIGHT if rounds else default_rate_weight(header.log2_step)
@@ -120,9 +150,11 @@ class Encoder:
             latent = self.search.improve(
                 pixels, latent, header, rate_weight=rate_weight, rounds=rounds, noise=search_noise(rounds), progress=step
             )  # fmt: skip
-        coded = self.tile_coder.encode(header, latent, rate_weight, verify=verify, step=step)
-        alpha = planes.packed_alpha
-        if verify and alpha is not None and (unpack_plane(alpha, height, width) != planes.alpha).any():
-            raise CorruptError("the alpha section does not decode to what was encoded")
-        data = vqbitstream.pack(Contents(header, coded.sections, alpha, planes.metadata))
-        return data, EncodeStats(coded.estimated_bits, sum(len(s.payload) for s in coded.sections), len(data))
+        return self.tile_coder.encode(header, latent, rate_weight, verify=verify, step=step), latent
+
+    def _draft(self, pixels: Pixels, header: Header) -> list[int]:
+        """About how many bytes the layers of each tile of a picture take."""
+        coded, _ = self._code(pixels, header, EFFORT_WITHOUT_TORCH, None, False, None)
+        sizes = [len(section.payload) + LAYER_OVERHEAD_BYTES for section in coded.sections]
+        count = header.first_layer_sections
+        return [sum(sizes[tile::count]) for tile in range(count)]

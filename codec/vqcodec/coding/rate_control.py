@@ -16,26 +16,13 @@ from vqbitstream.tiles import Progress
 from vqcodec.coding.decoder import Decoder
 from vqcodec.coding.defaults import DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder
-from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, TargetError, chosen_effort
+from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, TYPICAL, Curve, TargetError, chosen_effort
 from vqcodec.pictures.planes import Planes
 from vqcodec.pictures.psnr import psnr
 
 MAX_ENCODES = 6
 SIZE_TOLERANCE, PSNR_TOLERANCE_DB = 0.02, 0.1
 _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 << 62, max_metadata_bytes=1 << 32)
-Curve = npt.NDArray[np.float64]  # rows of quality, bits per pixel, PSNR in dB, rising
-# Where the search starts: of each tune the mean of five photographs, with the shipped weights.
-# The curve of any one picture has about this shape.
-TYPICAL: dict[str, Curve] = {
-    "psnr": np.array([
-        (1, 0.027, 22.8), (10, 0.063, 25.4), (20, 0.119, 27.1), (30, 0.212, 28.8), (40, 0.375, 30.8), (50, 0.633, 33.0),
-        (60, 1.031, 35.4), (70, 1.656, 38.1), (80, 2.613, 41.3), (90, 3.782, 44.5), (100, 5.407, 47.3),
-    ]),
-    "eye": np.array([
-        (1, 0.029, 22.8), (10, 0.049, 24.7), (20, 0.093, 26.4), (30, 0.178, 28.3), (40, 0.229, 29.0), (50, 0.315, 30.1),
-        (60, 0.447, 31.4), (70, 0.682, 33.2), (80, 1.191, 36.1), (90, 2.753, 41.8), (100, 4.452, 45.9),
-    ]),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

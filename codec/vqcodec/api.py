@@ -14,6 +14,7 @@ from vqbitstream.errors import UnsupportedError
 from vqbitstream.geometry import tile_count
 from vqbitstream.header import TUNES
 from vqbitstream.limits import Limits
+from vqbitstream.overlay import covers_tile
 
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.models import store
@@ -35,7 +36,7 @@ class FileInfo:
         quality: What the encoder was asked for, 1..100, or None if it did not say.
         tune: What the encoder aimed at, "eye" or "psnr".
         step: The quantiser's step, in units of 255 pixel levels.
-        layers: Layers of the progressive stream.
+        layers: Layers of the progressive stream; 0 if all pixels are exact.
         tiles: Columns and rows of tiles.
         model_id: 16 hexadecimal digits.
         model: Name of the model, or None if it is not installed.
@@ -45,6 +46,8 @@ class FileInfo:
             whose layers share a section.
         alpha_bytes: Size of the alpha section's payload.
         metadata: Bytes that "icc", "exif" and "xmp" take in the file, those that are present.
+        exact_bytes: Size of the payloads of exact pixels.
+        exact_tiles: Tiles of which all pixels are exact, and tiles of which some are.
     """
 
     width: int
@@ -62,6 +65,8 @@ class FileInfo:
     layer_bytes: tuple[int, ...]
     alpha_bytes: int
     metadata: dict[str, int]
+    exact_bytes: int
+    exact_tiles: tuple[int, int]
 
     @property
     def bpp(self) -> float:
@@ -106,6 +111,7 @@ def encode(
     target_bytes: int | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
+    lossless: bool = False,
     strip: bool = False,
     verify: bool = True,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
@@ -124,6 +130,8 @@ def encode(
         target_bytes: Find the quality for a file of at most this many bytes, and at most 2 % fewer, in at most 6 encodes.
         target_bpp: The same, in bits per pixel.
         target_psnr: Find the quality for this PSNR in dB, to within 0.1, in at most 6 encodes.
+        lossless: Keep every pixel exactly; quality and effort mean nothing then. Without it, drawings and text are exact where that
+            is smaller, and at quality 75 or more also what the model would ruin.
         strip: Leave out ICC profile, EXIF and XMP.
         verify: Decode the file's indices before returning it.
         limits: What to accept.
@@ -157,6 +165,7 @@ def encode(
         target_bytes=target_bytes,
         target_bpp=target_bpp,
         target_psnr=target_psnr,
+        lossless=lossless,
         strip=strip,
         verify=verify,
         limits=limits,
@@ -195,7 +204,8 @@ def decode(
     """
     raw = vqbitstream.read_bytes(data, limits)
     contents = vqbitstream.unpack(raw, limits, partial=allow_partial)
-    codec = _loaded(store.find_id(contents.header.model_id))
+    header = contents.header  # without layers any model will do
+    codec = _loaded(store.find_id(header.model_id) if header.layers else store.find("default"))
     return codec.decode_contents(
         contents, layers=layers, region=region, scale=scale, max_size=max_size, allow_partial=allow_partial, progress=progress
     )  # fmt: skip
@@ -219,6 +229,7 @@ def info(data: bytes | str | Path) -> FileInfo:
     except UnsupportedError:
         model = None
     payloads = [len(s.payload) for s in contents.sections if s is not None]
+    whole = sum(covers_tile(data) for data in contents.exact if data)
     return FileInfo(
         width=header.width,
         height=header.height,
@@ -235,4 +246,6 @@ def info(data: bytes | str | Path) -> FileInfo:
         layer_bytes=tuple(sum(payloads[i : i + columns * rows]) for i in range(0, len(payloads), columns * rows)),
         alpha_bytes=len(contents.alpha or b""),
         metadata=dict(contents.metadata_bytes),
+        exact_bytes=sum(len(data or b"") for data in contents.exact),
+        exact_tiles=(whole, sum(map(bool, contents.exact)) - whole),
     )

@@ -117,6 +117,7 @@ class Codec:
         target_bytes: int | None = None,
         target_bpp: float | None = None,
         target_psnr: float | None = None,
+        lossless: bool = False,
         strip: bool = False,
         verify: bool = True,
         limits: Limits = Limits(),  # noqa: B008
@@ -125,9 +126,11 @@ class Codec:
         """Encode a picture; see `vqcodec.encode`. `progress` is called with the share done, 0..1."""
         planes = to_planes(image, limits, strip=strip)
         target = rate_control.Target.of(target_bytes, target_bpp, target_psnr, planes.colour.shape)
+        if target is not None and lossless:
+            raise ValueError("a lossless file has no target")
         if target is None:
             return self.encoder.encode(
-                planes, quality=quality, tune=tune, effort=effort, verify=verify, progress=progress
+                planes, quality=quality, tune=tune, effort=effort, lossless=lossless, verify=verify, progress=progress
             )[0]
         data = rate_control.reach(
             target, planes, self.encoder, self.decoder, tune=tune, effort=effort, progress=progress

@@ -119,8 +119,8 @@ class VQCImageFile(ImageFile.ImageFile):
 def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
     """Save a picture.
 
-    Its options, as in `vqcodec.encode`: quality 1..100 (75), tune "eye" or "psnr", effort 1..9; also icc_profile (the image's),
-    exif (bytes or Image.Exif) and xmp.
+    Its options, as in `vqcodec.encode`: quality 1..100 (75), tune "eye" or "psnr", effort 1..9, lossless; also icc_profile (the
+    image's), exif (bytes or Image.Exif) and xmp.
     """
     options = image.encoderinfo
     quality = options.get("quality", DEFAULT_QUALITY)
@@ -136,8 +136,9 @@ def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
     with _as_os_errors():
         planes = to_planes(image, _limits(None), info=info)
         data, _stats = api.load_model().encode_planes(
-            planes, quality=float(quality), tune=options.get("tune", DEFAULT_TUNE), effort=options.get("effort")
-        )
+            planes, quality=float(quality), tune=options.get("tune", DEFAULT_TUNE), effort=options.get("effort"),
+            lossless=bool(options.get("lossless", False)),
+        )  # fmt: skip
     file.write(data)
 
 

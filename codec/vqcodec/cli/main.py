@@ -150,6 +150,7 @@ def _start(
     help="1 fast .. 9 smallest.  [default: 5, or 1 without PyTorch]",
 )
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
+@click.option("--lossless", is_flag=True, help="Keep every pixel exactly; quality and effort mean nothing then.")
 @click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
 @_shared
@@ -162,6 +163,7 @@ def encode(
     target_psnr: float | None,
     effort: int | None,
     model: str,
+    lossless: bool,
     strip: bool,
     no_verify: bool,
     **shared: Any,
@@ -172,9 +174,11 @@ def encode(
     """
     if sum(t is not None for t in (target_size, target_bpp, target_psnr)) > 1:
         raise click.UsageError("give one of --target-size, --target-bpp and --target-psnr")
+    if lossless and any(t is not None for t in (target_size, target_bpp, target_psnr)):
+        raise click.UsageError("--lossless has no target")
     options = {
         "quality": quality, "tune": tune, "target_bytes": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr,
-        "strip": strip, "verify": not no_verify,
+        "lossless": lossless, "strip": strip, "verify": not no_verify,
     }  # fmt: skip
 
     def make(settings: Settings) -> Work:
@@ -243,17 +247,23 @@ def info(source: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(asdict(facts) | {"bpp": facts.bpp}))
             return
-        quality = "" if facts.quality is None else f", quality {facts.quality:g}"
-        quality += f", tune {facts.tune}"
-        tiles = "" if facts.tiles == (1, 1) else f", {facts.tiles[0]}x{facts.tiles[1]} tiles"
-        parts = [f"layers {'+'.join(map(str, facts.layer_bytes))}"]
+        columns, rows = facts.tiles
+        tiles = "" if columns * rows == 1 else f", {columns}x{rows} tiles"
+        whole, some = facts.exact_tiles
+        if facts.layers:
+            quality = "" if facts.quality is None else f"quality {facts.quality:g}, "
+            coded = f"{quality}tune {facts.tune}, step {facts.step:.4f}, {facts.layers} layers{tiles}"
+            coded += f", {whole} tiles exact, {some} in part" if whole + some else ""
+            coded += f", model {facts.model or 'not installed'} ({facts.model_id})"
+        else:
+            coded = f"all pixels exact{tiles}"
+        parts = [f"layers {'+'.join(map(str, facts.layer_bytes))}"] if facts.layers else []
+        parts += [f"exact pixels {facts.exact_bytes}"] if facts.exact_bytes else []
         parts += [f"alpha {facts.alpha_bytes}"] if facts.alpha_bytes else []
         parts += [f"{name.upper()} {size}" for name, size in facts.metadata.items()]
         click.echo(
             f"{click.format_filename(source)}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, "
-            f"{facts.bpp:.3f} bpp{quality}, "
-            f"step {facts.step:.4f}, {facts.layers} layers{tiles}, model {facts.model or 'not installed'} ({facts.model_id}), "
-            f"bytes: {', '.join(parts)}"
+            f"{facts.bpp:.3f} bpp, {coded}, bytes: {', '.join(parts)}"
         )
 
     guard(work, source)

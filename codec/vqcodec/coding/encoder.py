@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,8 @@ import vqbitstream
 from vqbitstream import Contents, Header
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.choice import SEARCH_RATE_WEIGHT, default_rate_weight
-from vqbitstream.errors import CorruptError
 from vqbitstream.container import LAYER_OVERHEAD_BYTES
+from vqbitstream.errors import CorruptError
 from vqbitstream.geometry import latent_shape
 from vqbitstream.tiles import CodedTiles, Progress, Steps, TileCoder
 
@@ -114,6 +114,7 @@ class Encoder:
         header = self.header(
             pixels.shape[1], pixels.shape[0], quality, tune, grey=pixels.ndim == 2, alpha=planes.alpha is not None
         )
+        header = replace(header, quality_centi=0) if lossless else header
         alpha = planes.packed_alpha
         if verify and alpha is not None and (unpack_plane(alpha, *pixels.shape[:2]) != planes.alpha).any():
             raise CorruptError("the alpha section does not decode to what was encoded")

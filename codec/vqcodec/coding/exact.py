@@ -29,7 +29,10 @@ GROUND = PATCH_PX**2 // 4  # as many pixels at least have the colour of the grou
 STARK = 200.0  # variance, in squared levels, of a block with edges: there must be such blocks, for a sky may have few colours too
 STARK_SHARE = 0.002  # of all blocks
 WHOLE_SHARE = 0.25  # of a tile's blocks: where as many are drawn, the whole tile may be exact
-TINY_BYTES, TINY_SAMPLES = 96, 1 << 16  # a picture of so few samples that fits exactly into so few bytes is always exact
+TINY_BYTES, TINY_SAMPLES = (
+    96,
+    1 << 16,
+)  # a picture of so few samples that fits exactly into so few bytes is always exact
 SECTION_BYTES = 9  # around the exact pixels of a tile
 
 GUARDED_QUALITY = 75.0  # from here on nothing may be ruined
@@ -131,7 +134,7 @@ def to_pixels(mask: Mask, shape: tuple[int, ...]) -> Mask:
 
 def _bands(*pictures: Pixels) -> Iterator[list[Pixels]]:
     """Pictures [H, W] or [H, W, 3] as their blocks, [rows, columns, 256, channels], a band at a time; the edges are repeated."""
-    height, width = pictures[0].shape[:2]
+    height = len(pictures[0])
     for top in range(0, height, BAND * PATCH_PX):
         out = []
         for picture in pictures:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import vqbitstream
 from vqbitstream.limits import Limits
 from vqbitstream.tiles import Progress

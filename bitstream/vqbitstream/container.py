@@ -198,7 +198,7 @@ def unpack(data: bytes, limits: Limits, *, partial: bool = False) -> Contents:
         problems.append(str(error))
     sections += [None] * (total - len(sections))
     exact += [None] * (header.tile_count * header.exact - len(exact))
-    return Contents(header, sections, alpha, metadata, metadata_bytes, tuple(problems), exact)
+    return Contents(header, sections, alpha, metadata, metadata_bytes, tuple(problems), tuple(exact))
 
 
 def read_head(file: IO[bytes], limits: Limits, *, partial: bool = False) -> tuple[Header, dict[str, bytes]]:

@@ -130,7 +130,13 @@ class Codec:
             raise ValueError("a lossless file has no target")
         if target is None:
             return self.encoder.encode(
-                planes, quality=quality, tune=tune, effort=effort, lossless=lossless, verify=verify, progress=progress
+                planes,
+                quality=quality,
+                tune=tune,
+                effort=effort,
+                exact="all" if lossless else "auto",
+                verify=verify,
+                progress=progress,
             )[0]
         data = rate_control.reach(
             target, planes, self.encoder, self.decoder, tune=tune, effort=effort, progress=progress

@@ -137,7 +137,7 @@ def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
         planes = to_planes(image, _limits(None), info=info)
         data, _stats = api.load_model().encode_planes(
             planes, quality=float(quality), tune=options.get("tune", DEFAULT_TUNE), effort=options.get("effort"),
-            lossless=bool(options.get("lossless", False)),
+            exact="all" if options.get("lossless") else "auto",
         )  # fmt: skip
     file.write(data)
 

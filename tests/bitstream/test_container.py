@@ -79,6 +79,17 @@ def test_container_round_trip() -> None:
     assert vqbitstream.unpack(vqbitstream.pack(FILE), Limits()) == FILE
     with_alpha = dataclasses.replace(FILE, header=dataclasses.replace(HEADER, alpha=True), alpha=b"\x00alpha")
     assert vqbitstream.unpack(vqbitstream.pack(with_alpha), Limits()) == with_alpha
+    with_exact = dataclasses.replace(
+        with_alpha, header=dataclasses.replace(with_alpha.header, exact=True), exact=(b"pixels",)
+    )
+    assert vqbitstream.unpack(vqbitstream.pack(with_exact), Limits()) == with_exact
+    only = dataclasses.replace(
+        with_exact, header=dataclasses.replace(with_exact.header, layers=0, single_section=False), sections=[]
+    )
+    assert vqbitstream.unpack(vqbitstream.pack(only), Limits()) == only
+    for wrong in (dataclasses.replace(with_exact, exact=()), dataclasses.replace(FILE, exact=(b"pixels",))):
+        with pytest.raises(ValueError, match="exact pixels are not those"):
+            vqbitstream.pack(wrong)
 
 
 def test_truncated_anywhere_is_an_error() -> None:

@@ -164,7 +164,7 @@ def test_metadata_comes_back_byte_for_byte(codec: Codec) -> None:
 
 def test_a_cut_file_shows_its_layers_when_asked(codec: Codec) -> None:
     pixels = big(1100, 260)
-    data = codec.encode_pixels(pixels, quality=90)
+    data = codec.encode_pixels(pixels, quality=90, exact="none")
     contents = vqbitstream.unpack(data, vqcodec.Limits())
     tiles = len(contents.header.tiles)
     tails = [sum(17 - 4 + len(s.payload) for s in contents.sections[tiles * n :] if s) for n in range(4)]

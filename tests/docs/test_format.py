@@ -42,7 +42,8 @@ def test_tables_and_drawings_give_the_layout_of_header_and_sections() -> None:
     assert ruler("Sections") == np.cumsum([0, *expected]).tolist()
     tags = [(row[1], row[0].encode()) for row in rows("Sections") if len(row[0]) == 1 and row[0].isalpha()]
     layer = ("layer", container.LAYER)
-    assert tags == [*container.METADATA.items(), layer, ("alpha", container.ALPHA), layer]
+    exact = ("exact pixels", container.EXACT)
+    assert tags == [*container.METADATA.items(), layer, ("alpha", container.ALPHA), exact, layer]
     least = header.HEADER_BYTES + container.LAYER_OVERHEAD_BYTES
     assert f"no metadata takes {least} bytes beyond its payload" in prose("Sections")
 
@@ -52,7 +53,8 @@ def test_the_drawing_of_the_flags_names_the_bits() -> None:
     assert drawn is not None
     names = [name.strip() for name in drawn[1].split("|")][::-1]
     bits = {"grey": header.FLAG_GREY, "single": header.FLAG_SINGLE_SECTION, "alpha": header.FLAG_ALPHA}
-    assert names == [*bits, *["0"] * 5]
+    bits["exact"] = header.FLAG_EXACT
+    assert names == [*bits, *["0"] * 4]
     assert [1 << names.index(name) for name in bits] == list(bits.values())
 
 
@@ -127,12 +129,13 @@ def test_headers_read_as_the_code_reads_them() -> None:
         grey, alpha = (bool(flag) for flag in rng.integers(0, 2, 2))
         quality = int(rng.choice([0, 100, 4567, 10000]))
         code = int(rng.integers(header.STEP_CODE_MIN, header.STEP_CODE_MAX + 1))
-        tune, layers = int(rng.integers(0, 2)), int(rng.integers(1, 65))
-        said = Header(width, height, grey, alpha, single, quality, code, tune, rng.bytes(8), layers)
+        tune, exact = int(rng.integers(0, 2)), bool(rng.random() < 0.5)
+        layers = int(rng.integers(0 if exact and not single else 1, 65))
+        said = Header(width, height, grey, alpha, single, quality, code, tune, rng.bytes(8), layers, exact)
         assert vqbitstream.unpack_header(said.pack(), Limits()) == said
         read = DOC.read_header(said.pack())
         assert (read.width, read.height, read.quality, read.step_code) == (width, height, quality, code)
-        assert (read.grey, read.alpha, read.single) == (grey, alpha, single)
+        assert (read.grey, read.alpha, read.single, read.exact) == (grey, alpha, single, exact)
         assert (read.tune, read.model_id, read.layers) == (said.tune, said.model_id, said.layers)
 
 
@@ -145,6 +148,9 @@ def test_headers_are_refused_where_the_code_refuses_them(files: dict[str, bytes]
         "tune": (0, 1, 2, 255),
     }  # fmt: skip
     cases = [dataclasses.replace(sound, **{field: value}).pack() for field in values for value in values[field]]  # type: ignore[arg-type]
+    cases += [
+        dataclasses.replace(sound, layers=0, exact=True, single_section=single).pack() for single in (False, True)
+    ]
     for at, value in [(0, 0x88), (7, 0x0B), (8, 1), *((9, 1 << bit) for bit in range(8))]:
         body = bytearray(data[: header.HEADER_BYTES - 4])
         body[at] = value
@@ -174,14 +180,15 @@ def test_tile_edges_are_the_codes_and_the_drawing_shows_some() -> None:
     assert drawn.count("tile ") == (len(tile_edges(width)) - 1) * (len(tile_edges(height)) - 1)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, "page", "drawing"])
 def test_sections_read_as_the_code_reads_them(name: str, files: dict[str, bytes]) -> None:
     data = files[name]
     contents = vqbitstream.unpack(data, Limits())
-    metadata, layers, alpha = DOC.read_sections(data, DOC.read_header(data))
+    metadata, layers, alpha, exact = DOC.read_sections(data, DOC.read_header(data))
     assert metadata == {container.METADATA[key]: value for key, value in contents.metadata.items()}
     assert layers == [(part.payload, part.index_crc) for part in contents.sections if part]
     assert alpha == contents.alpha
+    assert exact == list(contents.exact)
 
 
 def test_damaged_sections_are_refused_where_the_code_refuses_them(files: dict[str, bytes]) -> None:

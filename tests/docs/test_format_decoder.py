@@ -3,9 +3,11 @@ of inputs; and as a whole it decodes the golden files to the same latents, and t
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from functools import cache
+from io import BytesIO
 from itertools import product
 from typing import Any
 
@@ -13,12 +15,14 @@ import constriction
 import numpy as np
 import pytest
 import vqbitstream
+from PIL import Image
 from support import FIXTURES, TINY, golden, picture
 from support.document import DOC, as_array, model, refuses, section
 from support.loud import LOUD, SHAPES, loud_tensors
 from vqbitstream import Contents, Limits, Section, arithmetic, header, latent, prior, vectors
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
 from vqbitstream.geometry import Rect, latent_shape
+from vqbitstream.overlay import pack_overlay
 from vqcodec.codec import Codec
 from vqcodec.models.config import step_features
 from vqcodec.models.weights_file import Arrays
@@ -371,7 +375,8 @@ def test_files_and_their_previews_decode_as_the_code_decodes_them(
 
 def test_the_files_here_are_of_every_kind(files: dict[str, bytes]) -> None:
     headers = [vqbitstream.unpack_header(data, Limits()) for data in files.values()]
-    assert {h.layers for h in headers} == {1, 2, 3, 4}
+    assert {h.layers for h in headers} == {0, 1, 2, 3, 4}
+    assert {h.exact for h in headers} == {False, True}
     assert {h.tune for h in headers} == {0, 1}
     assert {h.single_section for h in headers} == {False, True}
     assert any(h.layers < 4 and not h.single_section for h in headers)
@@ -476,6 +481,52 @@ def test_the_documents_pixels_of_files_are_within_one_level(
     difference = np.abs(found - expected.reshape(found.shape))
     assert difference.max() <= 1
     assert difference.mean() < 0.01
+
+
+def test_the_documents_exact_pixels_are_the_codes(files: dict[str, bytes], loud: Codec) -> None:
+    for name in ("page", "drawing"):
+        data, head = files[name], DOC.read_header(files[name])
+        expected = loud.decode_pixels(data)
+        contents = vqbitstream.unpack(data, Limits())
+        under = (
+            np.zeros_like(expected)
+            if not head.layers
+            else loud.decode_pixels(vqbitstream.pack(without_exact(contents)))
+        )
+        pixels = {p: list(np.atleast_1d(under[p])) for p in np.ndindex(*expected.shape[:2])}
+        found = as_array(DOC.lay_exact(head, DOC.read_sections(data, head)[3], pixels))
+        np.testing.assert_array_equal(found, expected.reshape(found.shape))
+        assert (found != under.reshape(found.shape)).any()
+
+
+def without_exact(contents: Contents) -> Contents:
+    return dataclasses.replace(contents, header=dataclasses.replace(contents.header, exact=False), exact=())
+
+
+def test_exact_pixels_are_refused_where_the_code_refuses_them(files: dict[str, bytes], loud: Codec) -> None:
+    contents = vqbitstream.unpack(files["drawing"], Limits())
+    first, second = contents.exact
+    assert first and second
+    lossy, whole = BytesIO(), np.full((*contents.header.tiles[0].scale(16).shape, 3), 9, dtype=np.uint8)
+    Image.fromarray(whole).save(lossy, "WEBP")
+    cases = [
+        b"",
+        first[:-1],
+        first + b"\0",
+        second,
+        lossy.getvalue(),
+        pack_overlay(whole[:70], np.eye(70, whole.shape[1], dtype=bool)),
+    ]
+    for at in (0, 4, 8, 15, 16, 20, 21, 22, 23, 24):
+        changed = bytearray(first)
+        changed[at] ^= 0x40
+        cases.append(bytes(changed))
+    for case in cases:
+        damaged = dataclasses.replace(contents, exact=[case, second])
+        head = DOC.read_header(vqbitstream.pack(damaged))
+        assert refuses(loud.decode_pixels, vqbitstream.pack(damaged))
+        assert refuses(DOC.lay_exact, head, [case, second], {})
+    assert not refuses(DOC.lay_exact, head, [first, second], {})
 
 
 @pytest.mark.parametrize("name", ["dot", "odd", "rgb"])

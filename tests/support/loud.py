@@ -86,5 +86,10 @@ def loud_files(codec: Codec) -> dict[str, bytes]:
         if name == "rgb":
             planes.alpha = np.minimum(np.add.outer(np.arange(height), np.arange(width)), 255).astype(np.uint8)
             planes.metadata = {"icc": b"a profile", "exif": b"II*\0\x08\0\0\0\0\0", "xmp": b"<x/>"}
-        files[name] = codec.encode_planes(planes, quality=quality, tune=tune, effort=1)[0]
+        files[name] = codec.encode_planes(planes, quality=quality, tune=tune, effort=1, exact="none")[0]
+    page = np.full((70, 1100, 3), 255, dtype=np.uint8)  # two tiles: a drawing, and a drawing beside a photograph
+    page[20:50:3, 10:900:2] = 0
+    page[:48, 1040:] = picture(60, 48)
+    files["page"] = codec.encode_planes(Planes(page), quality=60, effort=1)[0]
+    files["drawing"] = codec.encode_planes(Planes(page[..., 0]), exact="all")[0]
     return files

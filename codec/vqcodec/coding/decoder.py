@@ -157,7 +157,7 @@ def exact_pixels(header: Header, tile: Rect, data: bytes | None) -> tuple[Pixels
     Raises:
         CorruptError: They are missing or damaged, or do not make the whole picture of a file without layers.
     """
-    if data is None:
+    if not data:
         raise TruncatedError("exact pixels are missing")
     place = tile.scale(PATCH_PX).intersect(Rect(0, header.height, 0, header.width))
     pixels, exact = unpack_overlay(data, *place.shape)
@@ -184,7 +184,7 @@ def lay_exact(contents: Contents, picture: Pixels, shown: Rect, factor: int, pro
     for number, (tile, data) in enumerate(zip(header.tiles, contents.exact, strict=True), 1):
         place = tile.scale(PATCH_PX // factor)
         part = place.intersect(shown)
-        if not part.area or data == b"":
+        if not part.area or (data == b"" and header.layers):
             continue
         touching += 1
         try:

@@ -16,7 +16,7 @@ from vqbitstream.geometry import latent_shape
 from vqbitstream.tiles import CodedTiles, Progress, Steps, TileCoder
 
 from vqcodec.coding.defaults import DEFAULT_TUNE
-from vqcodec.coding.exact import GUARDED_QUALITY, ExactParts
+from vqcodec.coding.exact import GUARDED_QUALITY, Exact, ExactParts
 from vqcodec.coding.quality import EFFORT_WITHOUT_TORCH, ROUNDS, QualityScale, chosen_effort, search_noise, tune_number
 from vqcodec.models.store import Weights
 from vqcodec.pictures.planes import Pixels, Planes
@@ -87,7 +87,7 @@ class Encoder:
         effort: int | None = None,
         verify: bool = True,
         rate_weight: float | None = None,
-        lossless: bool = False,
+        exact: Exact = "auto",
         progress: Progress | None = None,
     ) -> tuple[bytes, EncodeStats]:
         """Encode a picture.
@@ -99,7 +99,8 @@ class Encoder:
             effort: See `chosen_effort`.
             verify: Decode the indices, the exact pixels and the alpha plane again.
             rate_weight: See `Chooser.encode`; None is the default of the effort.
-            lossless: All pixels are exact; quality and effort mean nothing then.
+            exact: Which pixels are exact: "all", when quality and effort mean nothing; "none"; or "auto", those of drawings where
+                that is smaller, and at quality 75 or more what the model would ruin.
             progress: Called with the share done, 0..1.
 
         Returns:
@@ -114,26 +115,26 @@ class Encoder:
         header = self.header(
             pixels.shape[1], pixels.shape[0], quality, tune, grey=pixels.ndim == 2, alpha=planes.alpha is not None
         )
-        header = replace(header, quality_centi=0) if lossless else header
+        header = replace(header, quality_centi=0) if exact == "all" else header
         alpha = planes.packed_alpha
         if verify and alpha is not None and (unpack_plane(alpha, *pixels.shape[:2]) != planes.alpha).any():
             raise CorruptError("the alpha section does not decode to what was encoded")
         parts = ExactParts(pixels, header)
-        if lossless or parts.is_tiny():
+        if exact == "all" or (exact == "auto" and parts.is_tiny(quality)):
             parts.keep_all()
-        else:
+        elif exact == "auto":
             parts.keep_drawn(lambda shown: self._draft(shown, header))
         coded, bits = [], 0.0
         if parts.header.layers:
             found, decoded = self._code(parts.rest, parts.header, effort, rate_weight, verify, progress)
             coded, bits = found.sections, found.estimated_bits
-            if quality >= GUARDED_QUALITY:
+            if exact == "auto" and quality >= GUARDED_QUALITY:
                 parts.keep_lost(self.transforms.synthesise(decoded, header, pixels.shape), quality, tune)
-        exact = parts.packed()
+        pixels_kept = parts.packed()
         coded = coded if parts.header.layers else []
         if verify:
-            parts.verify(exact)
-        data = vqbitstream.pack(Contents(parts.header, coded, alpha, planes.metadata, exact=exact))
+            parts.verify(pixels_kept)
+        data = vqbitstream.pack(Contents(parts.header, coded, alpha, planes.metadata, exact=pixels_kept))
         return data, EncodeStats(bits, sum(len(s.payload) for s in coded), len(data))
 
     def _code(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +23,22 @@ from vqcodec.coding.quality import TYPICAL
 from vqcodec.pictures.planes import Pixels
 
 Mask = npt.NDArray[np.bool_]
+Exact = Literal["auto", "all", "none"]
 BAND = 32  # rows of blocks that are looked at together: it bounds the memory
 
 FEW_COLOURS, SOME_COLOURS = 16, 96  # as many at most has a block of a drawing; some, if one of them is its ground
 GROUND = PATCH_PX**2 // 4  # as many pixels at least have the colour of the ground, the others being smoothed edges
 STARK = 200.0  # variance, in squared levels, of a block with edges: there must be such blocks, for a sky may have few colours too
-STARK_SHARE = 0.002  # of all blocks
+STARK_SHARE = 0.01  # of all blocks
 WHOLE_SHARE = 0.25  # of a tile's blocks: where as many are drawn, the whole tile may be exact
-TINY_BYTES, TINY_SAMPLES = (
-    96,
-    1 << 16,
-)  # a picture of so few samples that fits exactly into so few bytes is always exact
+# a picture of so few samples that fits exactly into so few bytes is always exact
+TINY_BYTES, TINY_SAMPLES = 140, 1 << 12
 SECTION_BYTES = 9  # around the exact pixels of a tile
 
 GUARDED_QUALITY = 75.0  # from here on nothing may be ruined
 LOST_SHARE = 0.5  # of a block's variance: so large an error leaves nothing of its structure
 LOST_TIMES = 4.0  # ... if it is also so many times the squared error of a typical picture of this quality
-RUINED_TIMES = 120.0  # so many times is ruined in any case; of 18,000 blocks of photographs none had more than 96
+RUINED_TIMES = 120.0  # so many times is ruined in any case; no block of 20 photographs had more than 96 at quality 75
 
 
 class ExactParts:
@@ -66,8 +66,12 @@ class ExactParts:
         layers = 0 if whole else self.plain.layers
         return replace(self.plain, exact=exact, layers=layers, single_section=self.plain.single_section and layers > 0)
 
-    def is_tiny(self) -> bool:
+    def is_tiny(self, quality: float) -> bool:
         """Whether the whole picture, exact, is so small that nothing else is worth a thought."""
+        if (self.pixels == self.pixels[:1, :1]).all() or (
+            quality >= GUARDED_QUALITY and min(self.pixels.shape[:2]) < PATCH_PX
+        ):
+            return True
         return self.pixels.size <= TINY_SAMPLES and len(pack_overlay(self.pixels)) <= TINY_BYTES
 
     def keep_all(self) -> None:

@@ -192,6 +192,14 @@ def encode(
 @click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
 @click.option("--layers", type=click.IntRange(1), help="Decode only the first N layers, a preview.")
 @click.option("--crop", type=_Crop(), metavar="X,Y,WIDTH,HEIGHT", help="Decode only this part, in pixels.")
+@click.option(
+    "--scale",
+    type=click.Choice(["1/2", "1/4", "1/8", "1/16"]),
+    help="Decode a preview, so many times smaller, in less time.",
+)
+@click.option(
+    "--max-size", type=click.IntRange(1), metavar="PX", help="Scale down to a longest side of PX pixels, in less time."
+)
 @click.option("--allow-partial", is_flag=True, help="Show the intact part of a cut or damaged file.")
 @click.option("-m", "--model", help="A weights file, where the model is not an installed one.")
 @_shared
@@ -199,6 +207,8 @@ def decode(
     paths: tuple[str, ...],
     layers: int | None,
     crop: tuple[int, int, int, int] | None,
+    scale: str | None,
+    max_size: int | None,
     allow_partial: bool,
     model: str | None,
     **shared: Any,
@@ -210,7 +220,12 @@ def decode(
     """
     from vqcodec.cli.work import Decoding
 
-    options = {"layers": layers, "region": crop, "allow_partial": allow_partial}
+    if scale and max_size:
+        raise click.UsageError("give one of --scale and --max-size")
+    options = {
+        "layers": layers, "region": crop, "scale": 1 / int(scale[2:]) if scale else 1, "max_size": max_size,
+        "allow_partial": allow_partial,
+    }  # fmt: skip
     _start("decoded", PICTURE_SUFFIX, lambda settings: Decoding(model, options, settings), paths, shared)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 
 import numpy as np
@@ -12,6 +11,7 @@ from vqbitstream.errors import CorruptError, TruncatedError, UnsupportedError
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
+from vqcodec.arguments import checked_region, checked_whole
 from vqcodec.pictures.planes import Pixels, Planes
 from vqcodec.runtimes.strips import Latent, Transforms
 
@@ -120,7 +120,7 @@ class Decoder:
 
 
 def _checked_layers(header: Header, layers: int | None) -> int:
-    layers = header.layers if layers is None else operator.index(layers)
+    layers = header.layers if layers is None else checked_whole("layers", layers, 1)
     if not 1 <= layers <= header.layers:
         raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")
     return layers
@@ -131,7 +131,7 @@ def _checked_region(header: Header, region: Region | None) -> Rect:
     whole = Rect(0, header.height, 0, header.width)
     if region is None:
         return whole
-    left, top, width, height = map(operator.index, region)
+    left, top, width, height = checked_region(region)
     if min(width, height) < 1 or not whole.contains(shown := Rect(top, top + height, left, left + width)):
         raise ValueError(f"region {left},{top},{width},{height} is not inside {header.width}x{header.height} pixels")
     return shown

@@ -62,6 +62,10 @@ class Rect:
         """The same rectangle in a unit `factor` times smaller: `rect.scale(PATCH_PX)` is in pixels."""
         return Rect(self.top * factor, self.bottom * factor, self.left * factor, self.right * factor)
 
+    def shrink(self, factor: int) -> Rect:
+        """The smallest rectangle in a unit `factor` times larger that covers this one."""
+        return Rect(self.top // factor, -(-self.bottom // factor), self.left // factor, -(-self.right // factor))
+
     def within(self, outer: Rect) -> tuple[slice, slice]:
         """Slices of rows and columns that select this rectangle in an array that covers `outer`."""
         rows, columns = (

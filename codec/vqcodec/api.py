@@ -177,6 +177,8 @@ def decode(
     *,
     layers: int | None = None,
     region: tuple[int, int, int, int] | None = None,
+    scale: float = 1,
+    max_size: int | None = None,
     allow_partial: bool = False,
     limits: Limits = Limits(),  # noqa: B008
     progress: Callable[[float], None] | None = None,
@@ -187,6 +189,8 @@ def decode(
         data: The bytes of a file, its path, or an open binary file.
         layers: Decode only the first few layers, a coarser preview.
         region: (x, y, width, height) in pixels; only what it needs is decoded.
+        scale: 1/2, 1/4, 1/8 or 1/16 for a preview, which takes time and memory for the pixels that it has.
+        max_size: Longest side of the result in pixels: a preview, scaled down to it. A picture is never enlarged.
         allow_partial: Show the intact part of a cut or damaged file, with a warning that lists what is missing.
         limits: What to accept.
         progress: Called with the share done, 0..1.
@@ -196,12 +200,14 @@ def decode(
 
     Raises:
         VQCError: Anything is wrong with the file.
-        ValueError: The picture does not have these layers or this region.
+        ValueError: The picture does not have these layers or this region, or there is no such scale.
     """
     raw = vqbitstream.read_bytes(data, limits)
     contents = vqbitstream.unpack(raw, limits, partial=allow_partial)
     codec = _loaded(store.find_id(contents.header.model_id))
-    return codec.decode_contents(contents, layers=layers, region=region, allow_partial=allow_partial, progress=progress)
+    return codec.decode_contents(
+        contents, layers=layers, region=region, scale=scale, max_size=max_size, allow_partial=allow_partial, progress=progress
+    )  # fmt: skip
 
 
 def decode_tensor(data: File, **options: Any) -> Tensor:

@@ -34,7 +34,7 @@ def checked_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return value
 
 
-def checked_region(value: Any) -> tuple[int, int, int, int]:
+def region_numbers(value: Any) -> tuple[int, int, int, int]:
     """Four whole numbers. Raises ValueError."""
     numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else []
     if len(numbers) != 4 or not all(isinstance(n, Integral) for n in numbers):

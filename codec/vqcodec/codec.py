@@ -22,7 +22,7 @@ from vqbitstream.vectors import Vectors
 
 from vqcodec.arguments import checked_number
 from vqcodec.coding import rate_control
-from vqcodec.coding.decoder import Decoder, Region
+from vqcodec.coding.decoder import Decoder, Region, checked_region, preview_factor
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder, EncodeStats
 from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, torch_is_installed, tune_number
@@ -32,7 +32,8 @@ from vqcodec.models.weights_file import ModelError
 from vqcodec.pictures.planes import Picture, Pixels, Planes
 from vqcodec.pictures.reading import to_planes
 from vqcodec.pictures.resizing import shrunk
-from vqcodec.pictures.writing import from_planes
+from vqcodec.pictures.writing import fitted, from_planes
+from vqcodec.runtimes.preview import Preview
 from vqcodec.runtimes.strips import Latent, Runtime, Transforms
 
 P = ParamSpec("P")
@@ -83,7 +84,8 @@ class Codec:
         weights = store.load(model)
         self.name, self.config, self.model_id = weights.file.name, weights.config, weights.model_id
         try:
-            self.transforms = Transforms(_make_runtime(weights, runtime, device))
+            painter = Preview(weights.tensors, weights.config)
+            self.transforms = Transforms(_make_runtime(weights, runtime, device), painter)
             self.tables = FrequencyTables(weights.tensors["quantizer.counts"])
             parts = {k.removeprefix("prior."): v for k, v in weights.tensors.items() if k.startswith("prior.")}
             self.prior = Prior(parts, self.config.groups, reference=reference)
@@ -146,6 +148,8 @@ class Codec:
         *,
         layers: int | None = None,
         region: Region | None = None,
+        scale: float = 1,
+        max_size: int | None = None,
         allow_partial: bool = False,
         limits: Limits = Limits(),  # noqa: B008
         progress: Progress | None = None,
@@ -153,13 +157,18 @@ class Codec:
         """Decode a file of this model; see `vqcodec.decode`."""
         contents = vqbitstream.unpack(vqbitstream.read_bytes(data, limits), limits, partial=allow_partial)
         return self.decode_contents(
-            contents, layers=layers, region=region, allow_partial=allow_partial, progress=progress
-        )
+            contents, layers=layers, region=region, scale=scale, max_size=max_size, allow_partial=allow_partial, progress=progress
+        )  # fmt: skip
 
     @_undisturbed
-    def decode_contents(self, contents: Contents, **options: Any) -> Image.Image:
-        """Decode what `vqbitstream.unpack` returned. The options are keywords of `Decoder.decode`."""
-        return from_planes(self.decoder.decode(contents, **options))
+    def decode_contents(
+        self, contents: Contents, *, scale: float = 1, max_size: int | None = None, **options: Any
+    ) -> Image.Image:
+        """Decode what `vqbitstream.unpack` returned. See `vqcodec.decode`; the options are keywords of `Decoder.decode`."""
+        height, width = checked_region(contents.header, options.get("region")).shape
+        factor = preview_factor(scale, max_size, max(width, height))
+        image = from_planes(self.decoder.decode(contents, factor=factor, **options))
+        return image if max_size is None else fitted(image, (width, height), max_size)
 
     def encode_batch(self, images: Iterable[Picture], **options: Any) -> list[bytes | VQCError]:
         """Encode pictures one after the other.

@@ -18,7 +18,7 @@ from vqcodec.pictures.metadata import INFO_KEYS, pillow_info
 from vqcodec.pictures.reading import to_planes
 
 FORMAT, MIME_TYPE, SUFFIX = "VQC", "image/x-vqc", ".vqc"
-DRAFT_SCALES = (2, 4, 8, 16)  # each takes one layer less; 16 is the side of a latent position
+DRAFT_SCALES = (2, 4, 8, 16)
 SAVE_OPTIONS = frozenset({"quality", "tune", "effort", "icc_profile", "exif", "xmp", "save_all", "append_images"})
 _ANY_PIXELS, _ANY_SIDE_PX = 1 << 40, 1 << 32  # more than any memory holds
 
@@ -60,13 +60,12 @@ class VQCImageFile(ImageFile.ImageFile):
             header, metadata = vqbitstream.read_head(self.fp, _limits(None), partial=ImageFile.LOAD_TRUNCATED_IMAGES)
         self._mode = header.mode
         self._size = header.width, header.height
-        self._layers = header.layers
         self._scale = 1
         self.info.update(pillow_info(metadata))
         self._offset = offset
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Choose a picture that is 2, 4, 8 or 16 times smaller and needs fewer layers.
+        """Choose a picture that is 2, 4, 8 or 16 times smaller; its pixels alone are computed.
 
         Args:
             mode: Ignored.
@@ -80,7 +79,7 @@ class VQCImageFile(ImageFile.ImageFile):
         width, height = self.size
         largest = min(width // max(1, size[0]), height // max(1, size[1]))
         if scales := [scale for scale in DRAFT_SCALES if scale <= largest]:
-            self._scale, self._layers = scales[-1], max(1, self._layers - len(scales))
+            self._scale = scales[-1]
         self._size = -(-width // self._scale), -(-height // self._scale)
         return self.mode, (0, 0, width / self._scale, height / self._scale)
 
@@ -92,10 +91,8 @@ class VQCImageFile(ImageFile.ImageFile):
             data = self._read()
             with _as_os_errors():
                 decoded = api.decode(
-                    data, layers=self._layers, allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES, limits=limits
+                    data, scale=1 / self._scale, allow_partial=ImageFile.LOAD_TRUNCATED_IMAGES, limits=limits
                 )
-            if self._scale > 1:
-                decoded = decoded.reduce(self._scale)
             self.im, self.readonly, self._offset = decoded.im, decoded.readonly, None
             self._leave_file()
         return super().load()

@@ -171,6 +171,9 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
         ["encode", "-", "-o", "out"],
         ["decode", "a.vqc", "--crop", "1,2,3"],
         ["decode", "a.vqc", "--crop", "0,0,-5,5"],
+        ["decode", "a.vqc", "--scale", "1/3"],
+        ["decode", "a.vqc", "--max-size", "0"],
+        ["decode", "a.vqc", "--scale", "1/2", "--max-size", "9"],
         ["encode", "a.tga", "b.tga", "-f"],
         ["encode", "a.png", "b", "-f"],
         ["encode", "a.png", "-q", "nan"],
@@ -247,6 +250,16 @@ def test_targets(photo: Path, tmp_path: Path) -> None:
     done = run("encode", photo, out, "--target-size", "1M", "-m", TINY, "-f")
     assert done.exit_code == 0
     assert "the nearest to 1000000 bytes" in done.stderr
+
+
+def test_previews(photo: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.vqc"
+    assert run("encode", photo, file, "-m", TINY, "--effort", "1").exit_code == 0
+    width, height = Image.open(photo).size
+    assert run("decode", file, tmp_path / "a.png", "--scale", "1/4", "-m", TINY).exit_code == 0
+    assert Image.open(tmp_path / "a.png").size == (-(-width // 4), -(-height // 4))
+    assert run("decode", file, tmp_path / "b.png", "--max-size", "20", "-m", TINY).exit_code == 0
+    assert max(Image.open(tmp_path / "b.png").size) == 20
 
 
 def test_crop_and_layers(photo: Path, tmp_path: Path) -> None:

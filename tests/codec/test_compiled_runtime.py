@@ -42,6 +42,9 @@ def test_synthesis(found: Library, model: Any, shape: tuple[int, int]) -> None:
             a, b = (r.synthesise(whole[..., :channels], step_code, tune) for r in runtimes)
             assert a.shape == b.shape
             assert np.abs(a - b).max() < 1e-4  # a level is 1/255
+    np.testing.assert_array_equal(
+        runtimes[1].synthesise(whole.astype(np.float64), 36000, 1), runtimes[1].synthesise(whole, 36000, 1)
+    )
 
 
 @pytest.mark.parametrize("model", [TINY, "default"])

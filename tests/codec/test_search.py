@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support import picture
 from vqbitstream.choice import SEARCH_RATE_WEIGHT
-from vqbitstream.geometry import Rect
+from vqbitstream.geometry import CELL, TILE, Rect
 from vqbitstream.header import TUNES, Header
 from vqcodec.codec import Codec
 from vqcodec.coding.descent import Descent
-from vqcodec.coding.search import Original, Search, _Region, searched
+from vqcodec.coding.search import WINDOW, Original, Search, _Region, searched, windows
 from vqcodec.vqvae.distortion import Distortion
 
 
@@ -90,6 +92,22 @@ def test_the_smallest_pictures_can_be_searched(codec: Codec, size: tuple[int, in
 
 def header_of(codec: Codec, pixels: np.ndarray, tune: str, quality: float = 50) -> Header:
     return codec.encoder.header(pixels.shape[1], pixels.shape[0], quality, tune, grey=pixels.ndim == 2)
+
+
+@given(
+    top=st.integers(0, 40), left=st.integers(0, 40), rows=st.integers(1, TILE), columns=st.integers(1, TILE)
+)  # fmt: skip
+def test_windows_share_out_a_tile(top: int, left: int, rows: int, columns: int) -> None:
+    tile = Rect(CELL * top, CELL * top + rows, CELL * left, CELL * left + columns)
+    parts = windows(tile)
+    assert sum(part.area for part in parts) == tile.area
+    covered = np.zeros((rows, columns), dtype=int)
+    for part in parts:
+        assert max(part.shape) <= WINDOW
+        assert part.top % CELL == part.left % CELL == 0
+        assert tile.contains(part)
+        covered[part.within(tile)] += 1
+    assert (covered == 1).all()
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -19,5 +19,5 @@ for NAME in plain "$LEVEL"; do
         exact.c floats.c cpu.c -o "$NAME.abi3.so"
 done
 cd "$OLDPWD"
-LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 VQCODEC_KERNELS=$LEVEL \
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 VQCODEC_KERNELS=$LEVEL \
     PYTHONPATH="$PLACE:codec:." "${PYTHON:-python3}" -m tests.fuzz "$@"

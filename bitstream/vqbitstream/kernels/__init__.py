@@ -95,8 +95,9 @@ class Library:
 
     def pad(self, values: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
         """Values of the outputs, padded with zeros to whole vectors along the last axis."""
-        missing = self.padded(values.shape[-1]) - values.shape[-1]
-        return np.ascontiguousarray(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)]), dtype=dtype)
+        whole = np.zeros((*values.shape[:-1], self.padded(values.shape[-1])), dtype=dtype)
+        whole[..., : values.shape[-1]] = values
+        return whole
 
 
 @cache

@@ -17,6 +17,7 @@ from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
 from vqcodec.cli.options import PRESETS, Bytes, Crop, outputs, preset_help, several, start, use_preset
 from vqcodec.cli.train import train
+from vqcodec.cli.view import view
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
 from vqcodec.runtimes.threads import wait_without_spinning
@@ -127,6 +128,14 @@ def encode(
 @click.option("--to-quality", type=click.IntRange(1, 100), help="Of JPEG, WebP and AVIF.  [default: 95]")
 @click.option("--layers", type=click.IntRange(1), help="Decode only the first N layers, a preview.")
 @click.option("--crop", type=Crop(), metavar="X,Y,WIDTH,HEIGHT", help="Decode only this part, in pixels.")
+@click.option(
+    "--scale",
+    type=click.Choice(["1/2", "1/4", "1/8", "1/16"]),
+    help="Decode a preview, so many times smaller, in less time.",
+)
+@click.option(
+    "--max-size", type=click.IntRange(1), metavar="PX", help="Scale down to a longest side of PX pixels, in less time."
+)
 @click.option("--allow-partial", is_flag=True, help="Show the intact part of a cut or damaged file.")
 @click.option("-m", "--model", help="A weights file, where the model is not an installed one.")
 @outputs
@@ -137,6 +146,8 @@ def decode(
     to_quality: int | None,
     layers: int | None,
     crop: tuple[int, int, int, int] | None,
+    scale: str | None,
+    max_size: int | None,
     allow_partial: bool,
     model: str | None,
     **shared: Any,
@@ -148,8 +159,13 @@ def decode(
     """
     from vqcodec.cli.work import Decoding
 
+    if scale and max_size:
+        raise click.UsageError("give one of --scale and --max-size")
+    options = {
+        "layers": layers, "region": crop, "scale": 1 / int(scale[2:]) if scale else 1, "max_size": max_size,
+        "allow_partial": allow_partial,
+    }  # fmt: skip
     suffix = f".{to}" if to else PICTURE_SUFFIX
-    options = {"layers": layers, "region": crop, "allow_partial": allow_partial}
     start("decoded", suffix, lambda settings: Decoding(model, options, settings, suffix, to_quality), paths, shared)
 
 
@@ -203,7 +219,7 @@ def man() -> None:
     click.echo(page(main, "vqcodec"), nl=False)
 
 
-for command in (verify, estimate, compare, models, train, sample, interpolate):
+for command in (verify, estimate, compare, view, models, train, sample, interpolate):
     main.add_command(command)
 
 

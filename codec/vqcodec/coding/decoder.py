@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 
 import numpy as np
+from PIL import Image
 from vqbitstream import Contents, Header
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.errors import CorruptError, TruncatedError, UnsupportedError
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
-from vqcodec.arguments import checked_region, checked_whole
+from vqcodec.arguments import checked_whole, region_numbers
 from vqcodec.pictures.planes import Pixels, Planes
+from vqcodec.runtimes.preview import FACTORS
 from vqcodec.runtimes.strips import Latent, Transforms
 
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels
@@ -36,6 +39,7 @@ class Decoder:
         *,
         layers: int | None = None,
         region: Region | None = None,
+        factor: int = 1,
         allow_partial: bool = False,
         progress: Progress | None = None,
     ) -> Planes:
@@ -45,6 +49,8 @@ class Decoder:
             contents: The file.
             layers: Number of layers; all by default.
             region: (x, y, width, height) in pixels; the whole picture by default.
+            factor: 2, 4, 8 or 16 give a preview so many times smaller, from the layers that it needs. It has every pixel that the
+                region touches.
             allow_partial: Show the intact part of a cut or damaged file, with a warning.
             progress: Called with the share done, 0..1.
 
@@ -59,22 +65,25 @@ class Decoder:
             reason = contents.problems[0] if contents.problems else "the first layer is missing"
             raise TruncatedError(f"nothing to show: {reason}")
         layers = _checked_layers(header, layers)
-        shown = _checked_region(header, region)
+        if factor > 1:
+            layers = min(layers, self.transforms.layers(factor))
+        shown = checked_region(header, region)
+        small = shown.shrink(factor)
         problems = list(contents.problems)
-        alpha = self._alpha(contents, shown, problems if allow_partial else None)
+        alpha = self._alpha(contents, small, factor, problems if allow_partial else None)
         # the positions whose pixels are shown, and those that the synthesis looks at for them
-        rect = Rect(
-            shown.top // PATCH_PX, -(-shown.bottom // PATCH_PX), shown.left // PATCH_PX, -(-shown.right // PATCH_PX)
-        )
+        rect = shown.shrink(PATCH_PX)
         latent, area = self.tile_coder.decode_area(
-            contents, rect.grow(self.transforms.synthesis_halo), layers, problems if allow_partial else None,
+            contents, rect.grow(self.transforms.synthesis_halo(factor)), layers, problems if allow_partial else None,
             None if progress is None else lambda share: progress(share / 2),
         )  # fmt: skip
         inner = Rect(rect.top - area.top, rect.bottom - area.top, rect.left - area.left, rect.right - area.left)
-        size = header.height - area.top * PATCH_PX, header.width - area.left * PATCH_PX
+        side = PATCH_PX // factor
+        size = -(-header.height // factor) - area.top * side, -(-header.width // factor) - area.left * side
         step = Steps(progress, rect.area, 0.5, 0.5)
-        colour = self.transforms.synthesise(latent, header, size if header.grey else (*size, 3), inner, step)
-        colour = np.ascontiguousarray(colour[shown.within(rect.scale(PATCH_PX))])
+        shape = size if header.grey else (*size, 3)
+        colour = self.transforms.synthesise(latent, header, shape, inner, step, factor)
+        colour = np.ascontiguousarray(colour[small.within(rect.scale(side))])
         if problems:
             warnings.warn("incomplete picture: " + "; ".join(problems), stacklevel=4)
         return Planes(colour, alpha, dict(contents.metadata))
@@ -102,8 +111,9 @@ class Decoder:
             raise CorruptError(f"{header.layers} layers in the file, {self.tile_coder.layers} in the model")
 
     @staticmethod
-    def _alpha(contents: Contents, shown: Rect, problems: list[str] | None) -> Pixels | None:
-        """Alpha of the pixels `shown`. If it is missing or damaged it is opaque, provided that there are `problems` to list that in."""
+    def _alpha(contents: Contents, shown: Rect, factor: int, problems: list[str] | None) -> Pixels | None:
+        """Alpha of the pixels `shown`, each of factor x factor of the file's. If it is missing or damaged it is opaque, provided that
+        there are `problems` to list that in."""
         header = contents.header
         if not header.alpha:
             return None
@@ -116,7 +126,9 @@ class Decoder:
                 raise
             problems.append(f"{error}, shown opaque")
             return np.full(shown.shape, 255, dtype=np.uint8)
-        return plane[shown.within(Rect.of(plane.shape))]
+        whole = Rect.of(plane.shape)
+        seen = plane[shown.scale(factor).intersect(whole).within(whole)]
+        return seen if factor == 1 else np.asarray(Image.fromarray(seen).reduce(factor))
 
 
 def _checked_layers(header: Header, layers: int | None) -> int:
@@ -126,12 +138,33 @@ def _checked_layers(header: Header, layers: int | None) -> int:
     return layers
 
 
-def _checked_region(header: Header, region: Region | None) -> Rect:
+def checked_region(header: Header, region: Region | None) -> Rect:
     """The region in pixels; the whole picture by default."""
     whole = Rect(0, header.height, 0, header.width)
     if region is None:
         return whole
-    left, top, width, height = checked_region(region)
+    left, top, width, height = region_numbers(region)
     if min(width, height) < 1 or not whole.contains(shown := Rect(top, top + height, left, left + width)):
         raise ValueError(f"region {left},{top},{width},{height} is not inside {header.width}x{header.height} pixels")
     return shown
+
+
+def preview_factor(scale: float, max_size: int | None, longest: int) -> int:
+    """How many times smaller than the picture to paint.
+
+    Args:
+        scale: 1, 1/2, 1/4, 1/8 or 1/16.
+        max_size: Longest side of the result in pixels; the picture painted is at least as large, to be scaled down.
+        longest: Longest side of what is shown, in pixels.
+
+    Raises:
+        ValueError: Another scale, a size below 1, or both.
+    """
+    if max_size is None:
+        if not isinstance(scale, Real) or scale not in [1 / n for n in (1, *FACTORS)]:
+            raise ValueError(f"scale must be 1, 1/2, 1/4, 1/8 or 1/16, not {scale}")
+        return round(1 / scale)
+    if scale != 1:
+        raise ValueError("give one of scale and max_size")
+    checked_whole("max_size", max_size, 1)
+    return max((n for n in FACTORS if -(-longest // n) >= max_size), default=1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from vqbitstream.choice import SEARCH_RATE_WEIGHT
 
@@ -21,9 +22,13 @@ from vqcodec.vqvae.prior import Prediction
 from vqcodec.vqvae.rate import laplace_bits
 
 PROXIMAL_SHARE = 0.4  # of the way to what was decoded, each round
-SLOPE_SHARE = 0.5  # of a channel's usual rounding error, against the slope where that is as steep as usual
+SLOPE_SHARE = 0.5  # of a channel's usual rounding error, against the slope where that is as steep as usual there
 STEEPEST = 3.0  # times as steep as usual: steeper slopes count as this, or few positions would hold back the others
 LAST = 0.3  # of these shares in the last round
+AROUND, AROUND_SHARE = (
+    2,
+    0.8,
+)  # what is usual is measured up to so many positions away; the rest of it over all positions
 QUIET = 0.3  # the last share of the rounds, without noise
 
 
@@ -164,5 +169,7 @@ class Descent:
 
 
 def _usual(x: Tensor) -> Tensor:
-    """Root mean square over positions. [B, h, w, C] -> [B, 1, 1, C]"""
-    return x.square().mean((1, 2), keepdim=True).sqrt()
+    """Root mean square of each channel, most of it over the positions around. [B, h, w, C] -> same"""
+    square = x.square().permute(0, 3, 1, 2)
+    near = F.avg_pool2d(square, 2 * AROUND + 1, 1, AROUND, count_include_pad=False)
+    return (AROUND_SHARE * near + (1 - AROUND_SHARE) * square.mean((2, 3), keepdim=True)).sqrt().permute(0, 2, 3, 1)

@@ -15,7 +15,7 @@ from vqbitstream.geometry import latent_shape
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
 from vqcodec.coding.defaults import DEFAULT_TUNE
-from vqcodec.coding.quality import QualityScale, chosen_effort, search_noise, search_rounds, tune_number
+from vqcodec.coding.quality import ROUNDS, QualityScale, chosen_effort, search_noise, tune_number
 from vqcodec.models.store import Weights
 from vqcodec.pictures.planes import Planes
 from vqcodec.runtimes.strips import Transforms
@@ -110,7 +110,7 @@ class Encoder:
         height, width = pixels.shape[:2]
         header = self.header(width, height, quality, tune, grey=pixels.ndim == 2, alpha=planes.alpha is not None)
         rows, columns = latent_shape(width, height)
-        rounds = search_rounds(effort, height * width)
+        rounds = ROUNDS[effort]
         if rate_weight is None:
             rate_weight = SEARCH_RATE_WEIGHT if rounds else default_rate_weight(header.log2_step)
         step = Steps(progress, (2 + rounds + verify) * rows * columns)

@@ -19,7 +19,6 @@ DEFAULT_EFFORT, EFFORT_WITHOUT_TORCH = 5, 1
 ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort
 NOISY_ROUNDS = 10  # as many make use of noise
 NOISE = 0.2  # steps
-SEARCH_PIXELS = 1 << 23  # in larger pictures the search takes minutes: only efforts over 5 do it
 
 
 class TargetError(VQCError):
@@ -90,11 +89,6 @@ def chosen_effort(effort: int | None) -> int:
             f"effort {effort} needs PyTorch: pip install 'vqcodec[torch]', or use effort {EFFORT_WITHOUT_TORCH}"
         )
     return int(effort)
-
-
-def search_rounds(effort: int, pixels: int) -> int:
-    """Rounds of the search for a picture of this many pixels."""
-    return ROUNDS[effort] if pixels <= SEARCH_PIXELS or effort > DEFAULT_EFFORT else 0
 
 
 def search_noise(rounds: int) -> float:

@@ -2,7 +2,7 @@
 
 The analysis gives only a starting point. Because the transforms overlap, neighbouring coefficients can compensate for one another's
 rounding errors, and what is decoded early is context for what comes later. How the latent moves is in `vqcodec.coding.descent`; here
-is what it moves for: the distortion in the file's tune, tile by tile.
+is what it moves for: the distortion in the file's tune, window by window.
 
 Only the encoder searches: nothing here must be the same on two machines.
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from vqbitstream.geometry import PATCH_PX, Rect
+from vqbitstream.geometry import CELL, PATCH_PX, Rect
 from vqbitstream.header import Header
 
 from vqcodec.coding.descent import Descent
@@ -28,7 +29,8 @@ from vqcodec.vqvae.distortion import Distortion
 from vqcodec.vqvae.integers import restore
 from vqcodec.vqvae.network import Network
 
-HALO = 2  # positions around a tile that its picture is made with
+HALO = 2  # positions around a window that its picture is made with
+WINDOW = 32  # largest side of what is searched at once, in latent positions: it bounds the memory
 
 
 class Original:
@@ -121,7 +123,7 @@ class Search:
         self, pixels: Pixels, latent: Latent, header: Header, *, rate_weight: float, rounds: int, noise: float,
         progress: Callable[[int], None],
     ) -> Latent:  # fmt: skip
-        """Search, tile by tile, for a better latent.
+        """Search, window by window, for a better latent.
 
         Args:
             pixels: The picture, uint8 [H, W, 3] or [H, W].
@@ -130,21 +132,34 @@ class Search:
             rate_weight: See `Chooser.encode`.
             rounds: See `Descent.run`.
             noise: See `Descent.run`.
-            progress: Called with each tile's number of positions, once a round.
+            progress: Called with each window's number of positions, once a round.
 
         Returns:
             A latent like `latent`.
         """
         better = np.empty_like(latent)
         with plain_torch():
-            for tile in header.tiles:
-                region = _Region(self.network, pixels, latent, tile, header, self.device)
+            for window in (part for tile in header.tiles for part in windows(tile)):
+                region = _Region(self.network, pixels, latent, window, header, self.device)
                 descent = Descent(
                     self.network, region.log2_step, region.features, region.distortion, header.layers, rate_weight, self.bfloat16
                 )  # fmt: skip
-                found = descent.run(region.start, rounds, noise=noise, progress=partial(progress, tile.area))
-                better[tile.top : tile.bottom, tile.left : tile.right] = _integers(found)
+                found = descent.run(region.start, rounds, noise=noise, progress=partial(progress, window.area))
+                better[window.top : window.bottom, window.left : window.right] = _integers(found)
         return better
+
+
+def windows(tile: Rect) -> list[Rect]:
+    """The parts of a tile that are searched one after the other.
+
+    They begin at multiples of `CELL`, so that the first group's passes lie in each as in the tile.
+    """
+    rows, columns = (
+        [low + min(high - low, CELL * (-(-(high - low) // CELL) * i // count)) for i in range(count + 1)]
+        for low, high in ((tile.top, tile.bottom), (tile.left, tile.right))
+        for count in [-(-(high - low) // WINDOW)]
+    )
+    return [Rect(top, bottom, left, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
 
 
 def _integers(x: Tensor) -> npt.NDArray[np.int32]:
@@ -153,28 +168,28 @@ def _integers(x: Tensor) -> npt.NDArray[np.int32]:
 
 
 class _Region:
-    """A tile of the picture, and what the search needs of its surroundings."""
+    """A window of the picture, and what the search needs of its surroundings."""
 
     def __init__(
-        self, network: Network, pixels: Pixels, latent: Latent, tile: Rect, header: Header, device: torch.device
+        self, network: Network, pixels: Pixels, latent: Latent, window: Rect, header: Header, device: torch.device
     ) -> None:  # fmt: skip
         self.network = network
         self.log2_step = torch.tensor([header.log2_step], dtype=torch.float32, device=device)
         self.features = network.features(self.log2_step, torch.full_like(self.log2_step, header.tune))
         whole = Rect.of(latent.shape)
-        outer = tile.grow(HALO, whole)
+        outer = window.grow(HALO, whole)
         around = latent[outer.within(whole)].astype(np.float32) / UNIT
         self.around = torch.from_numpy(around)[None].to(device)
-        self.inside, self.inside_px = tile.within(outer), tile.scale(PATCH_PX).within(outer.scale(PATCH_PX))
+        self.inside, self.inside_px = window.within(outer), window.scale(PATCH_PX).within(outer.scale(PATCH_PX))
         self.start = self.around[:, self.inside[0], self.inside[1]]
-        shown = pixels[tile.scale(PATCH_PX).within(whole)]
+        shown = pixels[window.scale(PATCH_PX).within(whole)]
         grey = shown.ndim == 2
         planes = np.repeat(shown[..., None], 3, axis=2) if grey else shown
         picture = torch.from_numpy(planes.astype(np.float32) / 255 - 0.5)[None].to(device)
         self.original = Original(picture, self.log2_step, header.tune, grey=grey)
 
     def distortion(self, decoded: Tensor) -> Tensor:
-        """What is lost in the tile as the decoder would show it, in bits. [1, h, w, C] -> [1]"""
+        """What is lost in the window as the decoder would show it, in bits. [1, h, w, C] -> [1]"""
         if self.around.shape != decoded.shape:
             whole = self.around.clone()
             whole[:, self.inside[0], self.inside[1]] = decoded

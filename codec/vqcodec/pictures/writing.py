@@ -35,6 +35,21 @@ def from_planes(planes: Planes) -> Image.Image:
     return image
 
 
+def fitted(image: Image.Image, size: tuple[int, int], max_size: int) -> Image.Image:
+    """A picture, or a smaller version of it, scaled down to a longest side of `max_size` pixels; never enlarged.
+
+    Args:
+        image: The picture, or the smaller version.
+        size: Width and height of the picture.
+        max_size: Of the result.
+    """
+    share = max_size / max(size)
+    if share >= 1:
+        return image
+    width, height = (max(1, round(side * share)) for side in size)
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
 def check_suffix(suffix: str) -> str:
     """Pillow's name of the format for a suffix such as ".png". Raises ImageError if there is none."""
     kind = Image.registered_extensions().get(suffix)

@@ -151,6 +151,7 @@ class Window:
 
 def companded(library: Library, x: Floats, sigma: Floats) -> View:
     """`compand(x / sigma)` of as many channels as there are sigmas."""
+    x = np.ascontiguousarray(x, dtype=np.float32)
     height, width, channels = x.shape
     out, sigma = empty(height, width, len(sigma)), np.ascontiguousarray(sigma)
     library.float_compand(address(x), height * width, len(sigma), channels, address(sigma), out.address)
@@ -169,7 +170,7 @@ class CompiledAnalysis(Analysis):
         self._compiled_out = cache(lambda channels: Dense(library, *(a[..., :channels] for a in self._out)))
 
     def __call__(self, pixels: Floats, features: Floats, channels: int) -> Floats:
-        linear = whole(np.ascontiguousarray(shifted_blocks(pixels)))
+        linear = whole(shifted_blocks(pixels))
         height, width = linear.height - 1, linear.width - 1
         out = empty(height, width, self._library.padded(len(self._sigma)))
         self._window(linear.array, out)
@@ -203,6 +204,7 @@ class CompiledSynthesis(Synthesis):
         self._compiled_tail = [ResidualBlock(library, block) for block in self._tail]
 
     def __call__(self, latent: Floats, step_code: int, features: Floats) -> Floats:
+        latent = np.ascontiguousarray(latent, dtype=np.float32)
         height, width, channels = latent.shape
         lapped, shown = min(channels, self._lapped_channels), min(channels, self._shown)
         picture = np.empty(((height + 1) * PATCH_PX, (width + 1) * PATCH_PX, COLOURS), dtype=np.float32)
@@ -212,7 +214,6 @@ class CompiledSynthesis(Synthesis):
         blocks = View(picture, height + 1, width + 1, PATCH_PX * row, RUN)
         self._window(lapped)(padded.array, blocks, run=RUN, run_stride=row)
         inner = HALF * (row + COLOURS)  # where the picture itself begins
-        latent = np.ascontiguousarray(latent)
         if channels > lapped:
             fine = View(latent, height, width, width * channels, channels, lapped)
             own = View(picture, height, width, PATCH_PX * row, RUN, inner)

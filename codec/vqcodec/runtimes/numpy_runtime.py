@@ -118,7 +118,7 @@ class Analysis:
 
     def __call__(self, pixels: Floats, features: Floats, channels: int) -> Floats:
         blocks = shifted_blocks(pixels)
-        linear = _convolve2x2(blocks, self._linear)
+        linear = convolve2x2(blocks, self._linear)
         linear += self._bias
         x = compand(linear / self._sigma) @ self._enter[0]
         x += self._enter_bias(features)
@@ -164,7 +164,7 @@ class Synthesis:
         if channels < lapped:  # of a preview
             kernel = kernel.reshape(4, lapped, BLOCK)[:, :channels].reshape(-1, BLOCK)
         padded = np.pad(latent[..., :lapped], ((1, 1), (1, 1), (0, 0)))
-        picture = depth_to_space(_convolve2x2(padded, kernel), PATCH_PX)[half:-half, half:-half]
+        picture = depth_to_space(convolve2x2(padded, kernel), PATCH_PX)[half:-half, half:-half]
         if channels > lapped:
             picture += depth_to_space(latent[..., lapped:] @ self._fine[: channels - lapped], PATCH_PX)
         x = compand(latent[..., :shown] / self._sigma[:shown]) @ self._enter[0][:shown]
@@ -229,7 +229,7 @@ def _depthwise(x: Floats, weight: Floats, bias: Floats) -> Floats:
     return out
 
 
-def _convolve2x2(x: Floats, weight: Floats) -> Floats:
+def convolve2x2(x: Floats, weight: Floats) -> Floats:
     """A 2x2 convolution without padding: [h, w, c], [4c, out] -> [h - 1, w - 1, out]"""
     windows = sliding_window_view(x, (2, 2), (0, 1)).transpose(0, 1, 3, 4, 2)
     height, width = windows.shape[:2]

@@ -44,20 +44,41 @@ class Runtime(Protocol):
         """The first channels of a latent, [h, w, c], to picture [H, W, 3], about [-0.5, 0.5], not clipped."""
 
 
+class Painter(Protocol):
+    """What paints previews; see `vqcodec.runtimes.preview.Preview`."""
+
+    def layers(self, factor: int) -> int:
+        """How many layers a preview needs, this many times smaller."""
+
+    def paint(self, latent: Floats, factor: int) -> Floats:
+        """The first channels of a latent, [h, w, c], to a picture this many times smaller."""
+
+
 class Transforms:
     """Analysis and synthesis of whole pictures. `progress` is called with the number of positions just done.
 
     Args:
         runtime: What computes them.
+        painter: What paints previews; without it there are none.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+    def __init__(self, runtime: Runtime, painter: Painter | None = None) -> None:
+        self.runtime, self._painter = runtime, painter
+
+    def synthesis_halo(self, factor: int = 1) -> int:
+        """How many positions around a pixel's own the synthesis looks at."""
+        return self.runtime.synthesis_halo if factor == 1 else 1
+
+    def layers(self, factor: int) -> int:
+        """How many layers a picture needs that is 2, 4, 8 or 16 times smaller. Raises ValueError if there are no previews."""
+        return self.painter.layers(factor)
 
     @property
-    def synthesis_halo(self) -> int:
-        """How many positions around a pixel's own the synthesis looks at."""
-        return self.runtime.synthesis_halo
+    def painter(self) -> Painter:
+        """What paints previews. Raises ValueError if there is nothing."""
+        if self._painter is None:
+            raise ValueError("no previews here")
+        return self._painter
 
     def analyse(
         self, pixels: Pixels, header: Header, channels: int, progress: Callable[[int], None] = lambda _: None
@@ -87,6 +108,7 @@ class Transforms:
         shape: tuple[int, ...],
         rect: Rect | None = None,
         progress: Callable[[int], None] = lambda _: None,
+        factor: int = 1,
     ) -> Pixels:
         """Decode a latent to pixels.
 
@@ -96,21 +118,25 @@ class Transforms:
             shape: (H, W, 3), or (H, W) for a grey picture.
             rect: Latent positions to compute, 16x16 pixels each; all by default.
             progress: Called with the number of positions just done.
+            factor: 2, 4, 8 or 16 paint a preview so many times smaller; `shape` and the result count its pixels.
 
         Returns:
             uint8 pixels of `rect`, cut to `shape`.
         """
-        whole = Rect.of(latent.shape)
+        whole, side = Rect.of(latent.shape), PATCH_PX // factor
         rect = rect or whole
         grey = len(shape) == 2
-        pixels = rect.scale(PATCH_PX)
+        pixels = rect.scale(side)
         out = np.empty((*pixels.shape, *(() if grey else (3,))), dtype=np.uint8)
         for strip in rect.split(STRIP):
-            outer = strip.grow(self.synthesis_halo, whole)
+            outer = strip.grow(self.synthesis_halo(factor), whole)
             part = latent[outer.within(whole)] * np.float32(1 / UNIT)
-            picture = self.runtime.synthesise(part.astype(np.float32, copy=False), header.step_code, header.tune)
-            picture = picture[strip.scale(PATCH_PX).within(outer.scale(PATCH_PX))]
-            _to_levels(picture, out[strip.scale(PATCH_PX).within(pixels)])
+            part = part.astype(np.float32, copy=False)
+            picture = (
+                self.painter.paint(part, factor) if factor > 1
+                else self.runtime.synthesise(part, header.step_code, header.tune)
+            )  # fmt: skip
+            _to_levels(picture[strip.scale(side).within(outer.scale(side))], out[strip.scale(side).within(pixels)])
             progress(strip.area)
         return out[: shape[0] - pixels.top, : shape[1] - pixels.left]
 

@@ -1,0 +1,47 @@
+"""The browser's decoder in Node: `npm test`, and the committed kernels against their source."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+BROWSER = ROOT / "browser"
+NODE = shutil.which("node")
+MOST_BYTES = 60_000  # gzipped
+
+
+@pytest.mark.skipif(NODE is None, reason="no Node")
+def test_the_modules_pass_their_tests() -> None:
+    assert NODE is not None
+    tests = sorted(str(path) for path in (BROWSER / "test").glob("*.test.js"))
+    done = subprocess.run([NODE, "--test", *tests], cwd=BROWSER, capture_output=True, text=True, check=False)
+    failures = [line for line in done.stdout.splitlines() if line.strip().startswith(("not ok", "error:", "# fail"))]
+    assert done.returncode == 0, "\n".join(failures[:20]) or done.stderr
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="no zig (pip install ziglang==0.17.1)")
+def test_the_kernels_are_what_their_source_compiles_to(tmp_path: Path) -> None:
+    environment = {"ZIG": f"{sys.executable} -m ziglang", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run(["sh", str(BROWSER / "kernels/build.sh"), str(tmp_path)], env=environment, check=True)
+    for name in ("kernels.wasm", "kernels-relaxed.wasm"):
+        assert (tmp_path / name).read_bytes() == (BROWSER / "src" / name).read_bytes(), name
+
+
+def test_no_module_imports_a_package() -> None:
+    for path in [*BROWSER.glob("src/*.js"), *BROWSER.glob("demo/*.js")]:
+        for line in path.read_text().splitlines():
+            if line.startswith(("import ", "export * from", "} from")) and "from" in line:
+                assert '"./' in line or '"../' in line, f"{path.name}: {line}"
+
+
+def test_the_code_is_small() -> None:
+    import gzip
+
+    files = [*BROWSER.glob("src/*.js"), *BROWSER.glob("src/*.wasm")]
+    assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in files) < MOST_BYTES

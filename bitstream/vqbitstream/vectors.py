@@ -127,7 +127,7 @@ class Pairs:
     """The pairs of one pass, and what their predicted scales imply.
 
     Attributes:
-        tables: Table of each pair's top vector, uint16 [n].
+        tables: Table of each pair's top vector, [n].
         coarse: Which pairs are above level 0, [m].
         mean: Mean log2-scale of the coarse pairs, [m].
         ratio: Ratio bin of the coarse pairs, [m].
@@ -145,7 +145,7 @@ class Pairs:
         """From log2-scales, integers [n, 2]."""
         scales = log2_scale.astype(np.int32)
         width = LOG2_SCALE_MAX - LOG2_SCALE_MIN + 1
-        tables = _top_tables().take(scales[:, 0] * width + scales[:, 1] - LOG2_SCALE_MIN * (width + 1))
+        tables = _top_tables().take(scales[:, 0] * width + scales[:, 1] - LOG2_SCALE_MIN * (width + 1)).astype(np.int64)
         coarse = np.flatnonzero(tables >= FIRST_COARSE)
         mean, ratio, top = mean_and_ratio(scales[coarse])
         return cls(tables, coarse, mean, ratio, level_of(top))

@@ -19,6 +19,7 @@ from vqcodec.cli.console import Finite, guard, say, stop_politely
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
 from vqcodec.cli.train import train
+from vqcodec.cli.view import view
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
 
@@ -270,7 +271,7 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "vqcodec", "_VQCODEC_COMPLETE").source())
 
 
-for command in (compare, models, train, sample, interpolate):
+for command in (compare, view, models, train, sample, interpolate):
     main.add_command(command)
 
 

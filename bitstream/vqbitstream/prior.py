@@ -284,7 +284,8 @@ class Prior:
         normalised = self._arithmetic.scaled(
             latent, power(-sigma, COMPAND_LOG2 - LATENT_LOG2), None, limit=COMPAND_LIMIT
         )
-        return self._compand[normalised + COMPAND_LIMIT]
+        normalised += COMPAND_LIMIT
+        return self._compand.take(normalised)
 
     def near(self, step: int, context: Array, trunk: Array, neighbours: Ints, state: PriorState) -> Array:
         """The trunk of new positions from their four nearest known ones, in the first group.

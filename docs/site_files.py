@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 PATTERNS = (
     "*.md", "benchmarks/README.md", "weights/*.md", "docs/*.md", "docs/images/*",
-    "bitstream/vqbitstream/*.py", "codec/vqcodec/*/*.py", "examples/*.py", "desktop/*",  # documents link to these
+    "bitstream/vqbitstream/*.py", "codec/vqcodec/*/*.py", "examples/*.py", "browser/src/*", "desktop/*",  # documents link to these
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from vqbitstream.errors import VQCError
 from vqbitstream.header import STEP_CODE_MAX, STEP_CODE_MIN, TUNES
 
+from vqcodec.arguments import checked_choice, checked_number
+
 QUALITY_MIN, QUALITY_MAX = 1.0, 100.0
 EFFORTS = range(1, 10)
 DEFAULT_EFFORT, EFFORT_WITHOUT_TORCH = 5, 1
@@ -45,8 +47,7 @@ class QualityScale:
 
     def step_code(self, quality: float, tune: int) -> int:
         """The step code of a quality in 1..100. Raises ValueError for another quality."""
-        if not QUALITY_MIN <= quality <= QUALITY_MAX:
-            raise ValueError(f"quality must lie in 1..100, not {quality}")
+        quality = checked_number("quality", quality, QUALITY_MIN, QUALITY_MAX)
         return round(float(np.interp(quality, np.arange(1, 101), self._step_codes[tune])))
 
     def layers(self, quality: float, tune: int) -> int:
@@ -56,9 +57,7 @@ class QualityScale:
 
 def tune_number(tune: str) -> int:
     """Index of a tune in `TUNES`. Raises ValueError for another name."""
-    if tune not in TUNES:
-        raise ValueError(f"tune must be one of {', '.join(sorted(TUNES))}, not {tune!r}")
-    return TUNES.index(tune)
+    return TUNES.index(checked_choice("tune", tune, TUNES))
 
 
 def torch_is_installed() -> bool:
@@ -84,7 +83,7 @@ def chosen_effort(effort: int | None) -> int:
         )  # fmt: skip
         return EFFORT_WITHOUT_TORCH
     if not isinstance(effort, Integral) or isinstance(effort, bool) or effort not in EFFORTS:
-        raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
+        raise ValueError(f"effort must be a whole number in 1..9, not {effort!r}")
     if ROUNDS[effort] and not torch_is_installed():
         raise ValueError(
             f"effort {effort} needs PyTorch: pip install 'vqcodec[torch]', or use effort {EFFORT_WITHOUT_TORCH}"

@@ -184,6 +184,13 @@ def find(name: str | Path = "default") -> ModelFile:
     raise ModelError(f"no model named {name!r}; there are: {', '.join(names)}")
 
 
+def id_of(name: str | Path) -> str | None:
+    """The id of an installed model, 16 hexadecimal digits; None for the path of a weights file, or an unknown name."""
+    known: list[ModelEntry | UserModel] = [*user_models(), *manifest()]
+    ids: dict[str | Path, str] = {entry.name: entry.model_id for entry in known}
+    return ids.get(manifest()[0].name if name == "default" else name)
+
+
 def find_id(wanted: bytes) -> ModelFile:
     """The installed model with this id. Raises UnsupportedError."""
     named = wanted.hex()

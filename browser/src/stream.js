@@ -5,10 +5,13 @@ import { FileReader } from "./container.js";
 import { Limits } from "./limits.js";
 import { decoderOf } from "./models.js";
 
-/** How many layers show all that a box of so many device pixels can (docs/browser.md); Infinity is all. */
+export const MIME_TYPE = "image/x-vqc";
+
+/** How many layers show all that a box of so many device pixels can (benchmarks/studies/preview_layers.py); Infinity is all. */
 export function layersFor(boxWidth, pictureWidth) {
   const scale = boxWidth / pictureWidth;
-  return !(scale > 0) || scale > 1 / 4 ? Infinity : scale > 1 / 8 ? 4 : 3;
+  if (!(scale > 0) || scale > 1 / 2) return Infinity;
+  return scale > 1 / 4 ? 5 : scale > 1 / 8 ? 4 : scale > 1 / 16 ? 3 : 2;
 }
 
 /** Lets other events in: a request to stop, most of all. */
@@ -30,7 +33,7 @@ async function* chunksOf(source, signal) {
   }
   let response;
   try {
-    response = await fetch(source, { signal });
+    response = await fetch(source, { signal, headers: { accept: `${MIME_TYPE}, */*;q=0.1` } });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new VQCError("the file cannot be fetched");

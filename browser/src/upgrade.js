@@ -1,9 +1,12 @@
-/** Plain `<img src="photo.vqc">`, also inside `<picture>`: the browser cannot show it, so its source becomes the decoded picture. */
+/**
+ * Plain `<img src="photo.vqc">`, also inside `<picture>`: where the browser finds that it cannot show the file, its source becomes the
+ * decoded picture. If the server sent something else instead, which the browser can show, nothing changes.
+ */
 
 import { toBmp } from "./bmp.js";
 import { decode } from "./client.js";
+import { MIME_TYPE } from "./stream.js";
 
-export const MIME_TYPE = "image/x-vqc";
 const upgraded = new WeakMap(); // img -> {source, control, url}
 
 function isVqc(url) {
@@ -14,77 +17,58 @@ function isVqc(url) {
   }
 }
 
-/** The .vqc file that an image is meant to show, or null. */
-function sourceOf(image) {
-  const offered = image.closest("picture")?.querySelector(`source[type="${MIME_TYPE}"]`);
-  const candidate = offered?.srcset.trim().split(/\s/)[0] || image.getAttribute("src");
-  return candidate && isVqc(candidate) ? candidate : null;
+/** What `<picture>` offers an image beside other types, or null. */
+function offered(image) {
+  const source = image.closest("picture")?.querySelector(`source[type="${MIME_TYPE}"]`);
+  return source?.srcset.trim().split(/\s/)[0] || null;
 }
 
 function show(image, state, picture) {
-  const url = URL.createObjectURL(toBmp(picture));
   const before = state.url;
-  state.url = url;
+  state.url = URL.createObjectURL(toBmp(picture));
   for (const source of image.closest("picture")?.querySelectorAll("source") ?? []) source.remove();
   image.removeAttribute("srcset");
-  image.src = url;
+  image.src = state.url;
   if (before) URL.revokeObjectURL(before);
 }
 
-async function replace(image, state) {
+async function replace(image, source) {
+  const before = upgraded.get(image);
+  before?.control.abort();
+  const state = { source, control: new AbortController(), url: before?.url };
+  upgraded.set(image, state);
   try {
-    await decode(state.source, { signal: state.control.signal, preview: (picture) => show(image, state, picture) });
-    image.dataset.vqc = state.source;
+    await decode(source, { signal: state.control.signal, preview: (picture) => show(image, state, picture) });
+    image.dataset.vqc = source;
   } catch (error) {
-    if (state.control.signal.aborted) return;
-    state.failed = true; // what the page's author gave as fall-back stays, or the alt text
+    if (state.control.signal.aborted) return; // the alt text stays, or what the page gives as fall-back
     image.dispatchEvent(new ErrorEvent("error", { message: error.message, error }));
   }
 }
 
-let lazy;
-
+/** An image that was there before us, or was added. */
 function consider(image) {
-  const state = upgraded.get(image);
-  if (state && image.getAttribute("src") === state.url) return;
-  const source = sourceOf(image);
-  if (!source || state?.source === source) return;
-  state?.control.abort();
-  const fresh = { source, control: new AbortController(), url: state?.url };
-  upgraded.set(image, fresh);
-  if (image.loading !== "lazy") replace(image, fresh);
-  else {
-    lazy ??= new IntersectionObserver((entries) => {
-      for (const { isIntersecting, target } of entries) {
-        if (!isIntersecting) continue;
-        lazy.unobserve(target);
-        replace(target, upgraded.get(target));
-      }
-    }, { rootMargin: "400px" });
-    lazy.observe(image);
-  }
+  const source = offered(image);
+  if (source) {
+    if (upgraded.get(image)?.source !== source) replace(image, source);
+  } else if (image.complete && image.naturalWidth === 0 && isVqc(image.getAttribute("src") ?? "")) replace(image, image.getAttribute("src"));
 }
 
-/** The browser's own complaint about a file that we are decoding is not the page's. */
-function silence(event) {
-  const state = upgraded.get(event.target);
-  if (state && !state.failed && !(event instanceof ErrorEvent)) event.stopImmediatePropagation();
+/** The browser cannot show an image. If it is ours, nobody else hears of it. */
+function failed(event) {
+  const image = event.target;
+  if (!(image instanceof HTMLImageElement) || event instanceof ErrorEvent || !isVqc(image.getAttribute("src") ?? "")) return;
+  event.stopImmediatePropagation();
+  replace(image, image.getAttribute("src"));
 }
 
-/** Upgrade the images of a document, now and whenever some are added or change. */
+/** Upgrade the images of a document, now and later. */
 export function upgradeImages(root = document) {
-  root.addEventListener("error", silence, true);
-  for (const image of root.querySelectorAll("img")) consider(image);
+  root.addEventListener("error", failed, true);
+  root.querySelectorAll("img").forEach(consider);
   new MutationObserver((records) => {
-    for (const { type, target, addedNodes } of records) {
-      if (type === "attributes") {
-        if (target instanceof HTMLImageElement) consider(target);
-        continue;
-      }
-      for (const node of addedNodes) {
-        if (node instanceof HTMLImageElement) consider(node);
-        else if (node instanceof Element) node.querySelectorAll("img").forEach(consider);
-      }
-    }
-  }).observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["src"] });
+    for (const node of records.flatMap(({ addedNodes }) => [...addedNodes]))
+      if (node instanceof HTMLImageElement) consider(node);
+      else if (node instanceof Element) node.querySelectorAll("img").forEach(consider);
+  }).observe(root, { childList: true, subtree: true });
 }

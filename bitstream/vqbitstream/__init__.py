@@ -3,7 +3,7 @@
 Needs NumPy and constriction, nothing else. Only `vqbitstream.entropy` imports constriction, so that the trainer runs without it.
 """
 
-from vqbitstream.container import Contents, Section, pack, read_bytes, read_head, unpack
+from vqbitstream.container import Contents, File, Section, pack, read_bytes, read_head, unpack
 from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
 from vqbitstream.geometry import Rect
 from vqbitstream.header import FORMAT_VERSION, MAGIC, Header, unpack_header
@@ -14,6 +14,7 @@ __all__ = [
     "MAGIC",
     "Contents",
     "CorruptError",
+    "File",
     "Header",
     "LimitError",
     "Limits",

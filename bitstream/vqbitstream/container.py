@@ -14,6 +14,7 @@ from vqbitstream.errors import CorruptError, TruncatedError, VQCError
 from vqbitstream.header import HEADER_BYTES, Header, unpack_header
 from vqbitstream.limits import Limits
 
+File = bytes | str | Path | IO[bytes]  # whole, a path, or open
 METADATA = {"icc": b"I", "exif": b"E", "xmp": b"X"}  # name -> tag, in the order of the file
 ALPHA, LAYER, EXACT = b"A", b"L", b"P"
 _SECTION = struct.Struct("<cII")  # tag, payload bytes, CRC32 of tag and payload
@@ -242,12 +243,26 @@ def inflate(payload: bytes, limits: Limits, name: str) -> bytes:
     return out
 
 
-def read_bytes(source: bytes | str | Path, limits: Limits) -> bytes:
-    """The bytes of a file that is given as bytes or as a path. Raises a VQCError if it cannot be read."""
+def _read_open(file: IO[bytes], limits: Limits) -> bytes:
+    if not hasattr(file, "read"):
+        raise VQCError(f"neither bytes, a path, nor an open file: {type(file).__name__}")
+    name = getattr(file, "name", "the file")
+    try:
+        data = file.read(limits.max_file_bytes + 1)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise VQCError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    if not isinstance(data, bytes):
+        raise VQCError(f"{name}: is open as text; open it with mode 'rb'")
+    limits.check_file(len(data))
+    return data
+
+
+def read_bytes(source: File, limits: Limits) -> bytes:
+    """The bytes of a file that is given as bytes, as a path, or open. Raises a VQCError if it cannot be read."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if not isinstance(source, str | Path):
-        raise VQCError(f"neither bytes nor a path: {type(source).__name__}")
+        return _read_open(source, limits)
     path = Path(source)
     try:
         limits.check_file(path.stat().st_size)

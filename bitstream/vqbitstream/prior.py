@@ -26,9 +26,9 @@ from vqbitstream.arithmetic import (
     Integers,
     Ints,
     Layer,
-    agree,
     gain_power,
     power,
+    tested,
     within,
 )
 from vqbitstream.geometry import PATCH_PX
@@ -96,20 +96,25 @@ def _int64(tensors: Mapping[str, Array], name: str) -> Ints:
     return array.astype(np.int64)
 
 
-def _fastest(layers: Mapping[str, Layer]) -> Any:
-    """The fastest arithmetic that gives the reference's integers here: C, then float32. Warns where only int64 is left."""
+def _fastest(layers: Mapping[str, Layer]) -> tuple[Any, dict[str, Any]]:
+    """The fastest arithmetic that gives the reference's integers here, with its layers: C, then float32. Warns where it is int64."""
     if found := library():
         from vqbitstream.kernels.exact import Compiled
 
         compiled = Compiled(found)
-        if agree(compiled, layers):
-            return compiled
+        if prepared := tested(compiled, layers):
+            return compiled, prepared
         warnings.warn("the compiled kernels are not exact on this machine; using NumPy", stacklevel=3)
     floats = Floats()
-    if agree(floats, layers):
-        return floats
+    if prepared := tested(floats, layers):
+        return floats, prepared
     warnings.warn("float32 arithmetic is not exact on this machine; using int64, which is slow", stacklevel=3)
-    return Integers()
+    return _reference(layers)
+
+
+def _reference(layers: Mapping[str, Layer]) -> tuple[Any, dict[str, Any]]:
+    integers = Integers()
+    return integers, {name: integers.prepare(layer) for name, layer in layers.items()}
 
 
 @dataclass(frozen=True)
@@ -173,8 +178,7 @@ class Prior:
         self._sigma_log2, self._channel_gain = _int64(tensors, "sigma_log2"), _int64(tensors, "channel_gain")
         self._check_shapes(layers)
         self.macs = {name: int(layer.weight.size) for name, layer in layers.items()}
-        self._arithmetic: Any = Integers() if reference else _fastest(layers)
-        self._layers = {name: self._arithmetic.prepare(layer) for name, layer in layers.items()}
+        self._arithmetic, self._layers = (_reference if reference else _fastest)(layers)
         self._compand = COMPAND.astype(self._arithmetic.dtype)
 
     def _check_shapes(self, layers: Mapping[str, Layer]) -> None:
@@ -280,7 +284,8 @@ class Prior:
         normalised = self._arithmetic.scaled(
             latent, power(-sigma, COMPAND_LOG2 - LATENT_LOG2), None, limit=COMPAND_LIMIT
         )
-        return self._compand[normalised + COMPAND_LIMIT]
+        normalised += COMPAND_LIMIT
+        return self._compand.take(normalised)
 
     def near(self, step: int, context: Array, trunk: Array, neighbours: Ints, state: PriorState) -> Array:
         """The trunk of new positions from their four nearest known ones, in the first group.

@@ -145,7 +145,7 @@ class Pairs:
         """From log2-scales, integers [n, 2]."""
         scales = log2_scale.astype(np.int32)
         width = LOG2_SCALE_MAX - LOG2_SCALE_MIN + 1
-        tables = _top_tables()[width * scales[:, 0] + scales[:, 1] - LOG2_SCALE_MIN * (width + 1)].astype(np.int64)
+        tables = _top_tables().take(scales[:, 0] * width + scales[:, 1] - LOG2_SCALE_MIN * (width + 1)).astype(np.int64)
         coarse = np.flatnonzero(tables >= FIRST_COARSE)
         mean, ratio, top = mean_and_ratio(scales[coarse])
         return cls(tables, coarse, mean, ratio, level_of(top))
@@ -249,7 +249,7 @@ class Vectors:
         return decoded
 
     def _top_vectors(self, pairs: Pairs, symbols: Ints) -> Ints:
-        decoded = self._words[self._starts[pairs.tables] + symbols].view(np.int32).reshape(-1, 2)
+        decoded = self._words.take(self._starts.take(pairs.tables) + symbols).view(np.int32).reshape(-1, 2)
         if len(pairs.coarse):
             decoded[pairs.coarse] <<= (LEVEL_LOG2 * pairs.level)[:, None].astype(np.int32)
         return decoded

@@ -2,7 +2,7 @@
 # Compiles the kernels for WebAssembly: sh browser/kernels/build.sh [OUT]. Needs zig: pip install ziglang==0.17.1
 set -eu
 cd "$(dirname "$0")"
-OUT=${1:-.}
+OUT=${1:-../src}
 ZIG=${ZIG:-python3 -m ziglang}
 build() {
     NAME=$1

@@ -51,6 +51,7 @@ export class Picture {
   constructor(decoder, limits) {
     this._decoder = decoder;
     this._reader = new FileReader(limits);
+    this._sections = this._reader.sections();
     this._tiles = null;
     this._alpha = null;
     this.metadata = {};
@@ -67,17 +68,31 @@ export class Picture {
     return this._tiles ? this._tiles.ready : 0;
   }
 
-  /** More bytes. What they complete is decoded to latents. Throws a VQCError. */
+  /** More bytes; what they complete is decoded to latents. Throws a VQCError. */
   push(chunk) {
+    this.receive(chunk);
+    while (this.step());
+  }
+
+  /** More bytes, which `step` will decode. Throws a VQCError. */
+  receive(chunk) {
     this._reader.push(chunk);
-    if (!this.header) return;
-    if (!this._tiles) this._begin();
-    for (const section of this._reader.sections()) {
-      this.sections.push({ what: section.what, layer: section.layer, tile: section.tile, bytes: section.payload.length });
-      if (section.tag === "L") this._tiles.section(section);
-      else if (section.tag === "A") this._alpha = readAlpha(section.payload, this.header.width, this.header.height);
-      else this.metadata[section.what] = section.payload;
+    if (this.header && !this._tiles) this._begin();
+  }
+
+  /** Decode one section that has arrived; false if there is none. Throws a VQCError. */
+  step() {
+    if (!this._tiles) return false;
+    const { value: section, done } = this._sections.next();
+    if (done) {
+      this._sections = this._reader.sections();
+      return false;
     }
+    this.sections.push({ what: section.what, layer: section.layer, tile: section.tile, bytes: section.payload.length });
+    if (section.tag === "L") this._tiles.section(section);
+    else if (section.tag === "A") this._alpha = readAlpha(section.payload, this.header.width, this.header.height);
+    else this.metadata[section.what] = section.payload;
+    return true;
   }
 
   /** The last byte was pushed. Throws TruncatedError if the file is not whole. */

@@ -118,7 +118,9 @@ function widened(array) {
     if (exponent === 31) return fraction ? NaN : sign * Infinity;
     return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
   });
-  return Float32Array.from(array, (n) => halves[n]);
+  const out = new Float32Array(array.length);
+  for (let i = 0; i < out.length; i++) out[i] = halves[array[i]];
+  return out;
 }
 
 /** The contents of each of the decoder's tensors, their types and shapes checked. */
@@ -182,7 +184,7 @@ function checkValues(sizes, tensors) {
   for (let book = 0; book < 4; book++) require(!books[2 * (289 * book + 144)] && !books[2 * (289 * book + 144) + 1], "quantizer.codebooks");
   require(tensors["quantizer.counts"].every((count) => count > 0), "quantizer.counts");
   for (const [name, tensor] of Object.entries(tensors))
-    if (tensor instanceof Float32Array) require(tensor.every(Number.isFinite), `${name} is not finite`);
+    if (tensor instanceof Float32Array) require(isFinite(tensor.reduce((sum, value) => sum + value * 0, 0)), `${name} is not finite`);
 }
 
 /**

@@ -17,7 +17,7 @@ export function bytesOf(...path) {
 }
 
 export const INDEX = JSON.parse(readFileSync(join(CONFORMANCE, "index.json")));
-export const wasm = await compileKernels((name) => bytesOf(BROWSER, "kernels", name));
+export const wasm = await compileKernels((name) => bytesOf(BROWSER, "src", name));
 
 function shipped() {
   const [{ file }] = JSON.parse(readFileSync(join(ROOT, "weights/manifest.json"))).models;

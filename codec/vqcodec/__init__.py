@@ -10,7 +10,7 @@ Importing this takes well under 0.2 s. Decoding runs on NumPy; only efforts 2 to
 from vqbitstream.errors import CorruptError, LimitError, TruncatedError, UnsupportedError, VQCError
 from vqbitstream.limits import Limits
 
-from vqcodec.api import FileInfo, decode, encode, info, load_model
+from vqcodec.api import FileInfo, decode, decode_tensor, encode, info, load_model
 from vqcodec.coding.quality import TargetError
 from vqcodec.models.weights_file import ModelError
 from vqcodec.pictures.planes import ImageError
@@ -29,6 +29,7 @@ __all__ = [
     "VQCError",
     "__version__",
     "decode",
+    "decode_tensor",
     "encode",
     "info",
     "load_model",
@@ -44,3 +45,7 @@ def register_pillow_plugin() -> None:
     from vqcodec.pillow_plugin import register
 
     register()
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import vqbitstream
 from PIL import Image
+from vqbitstream import File
 from vqbitstream.errors import UnsupportedError
 from vqbitstream.geometry import tile_count
 from vqbitstream.header import TUNES
@@ -23,6 +24,7 @@ from vqcodec.pictures.planes import Picture
 
 if TYPE_CHECKING:
     from vqcodec.codec import Codec
+    from vqcodec.runtimes.tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def encode(
     target_bytes: int | None = None,
     target_bpp: float | None = None,
     target_psnr: float | None = None,
+    target_ssimulacra2: float | None = None,
+    max_size: int | None = None,
     lossless: bool = False,
     strip: bool = False,
     verify: bool = True,
@@ -120,7 +124,7 @@ def encode(
 
     Args:
         image: A PIL image, a path, an open binary file, or a uint8 array [H, W] (grey), [H, W, 2] (grey and alpha), [H, W, 3]
-            (RGB) or [H, W, 4] (RGBA). `docs/pictures.md` says how other modes are converted.
+            (RGB) or [H, W, 4] (RGBA), or a torch.uint8 tensor [C, H, W]. `docs/pictures.md` says how other modes are converted.
         quality: 1 (smallest) to 100 (finest); fractions are allowed. With tune "eye", a quality between 30 and 90 is about the
             SSIMULACRA2 score that the picture gets.
         tune: "eye" for a good look, "psnr" for little squared error.
@@ -130,6 +134,9 @@ def encode(
         target_bytes: Find the quality for a file of at most this many bytes, and at most 2 % fewer, in at most 6 encodes.
         target_bpp: The same, in bits per pixel.
         target_psnr: Find the quality for this PSNR in dB, to within 0.1, in at most 6 encodes.
+        target_ssimulacra2: Find the quality for this SSIMULACRA2 (50 medium, 70 high, 90 visually lossless), to within 1,
+            in at most 6 encodes. Needs PyTorch.
+        max_size: Scale a larger picture down to this longer side, in pixels.
         lossless: Keep every pixel exactly; quality and effort mean nothing then. Without it, drawings and text are exact where that
             is smaller, and at quality 75 or more also what the model would ruin.
         strip: Leave out ICC profile, EXIF and XMP.
@@ -165,6 +172,8 @@ def encode(
         target_bytes=target_bytes,
         target_bpp=target_bpp,
         target_psnr=target_psnr,
+        target_ssimulacra2=target_ssimulacra2,
+        max_size=max_size,
         lossless=lossless,
         strip=strip,
         verify=verify,
@@ -173,7 +182,7 @@ def encode(
 
 
 def decode(
-    data: bytes | str | Path,
+    data: File,
     *,
     layers: int | None = None,
     region: tuple[int, int, int, int] | None = None,
@@ -186,7 +195,7 @@ def decode(
     """Decode a .vqc file. The file names its model.
 
     Args:
-        data: The bytes of a file, or its path.
+        data: The bytes of a file, its path, or an open binary file.
         layers: Decode only the first few layers, a coarser preview.
         region: (x, y, width, height) in pixels; only what it needs is decoded.
         scale: 1/2, 1/4, 1/8 or 1/16 for a preview, which takes time and memory for the pixels that it has.
@@ -211,11 +220,30 @@ def decode(
     )  # fmt: skip
 
 
-def info(data: bytes | str | Path) -> FileInfo:
+def decode_tensor(data: File, **options: Any) -> Tensor:
+    """Decode a .vqc file to a torch tensor. Needs PyTorch.
+
+    Args:
+        data: The bytes of a file, its path, or an open binary file.
+        **options: Keywords of `decode`.
+
+    Returns:
+        torch.uint8 [C, H, W], with 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels.
+
+    Raises:
+        VQCError: Anything is wrong with the file.
+        ValueError: An argument is out of range.
+    """
+    from vqcodec.runtimes.tensors import tensor_of
+
+    return tensor_of(decode(data, **options))
+
+
+def info(data: File) -> FileInfo:
     """What a file says about itself: header, sections and checksums, without decoding it.
 
     Args:
-        data: The bytes of a file, or its path.
+        data: The bytes of a file, its path, or an open binary file.
 
     Raises:
         VQCError: Anything is wrong with the file.

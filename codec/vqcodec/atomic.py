@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -41,13 +42,14 @@ def output_path(source: str, target: str | None, suffix: str, force: bool) -> st
     return target
 
 
-def write(target: str, fill: Callable[[IO[bytes]], object], force: bool) -> int:
+def write(target: str, fill: Callable[[IO[bytes]], object], force: bool, modified_ns: int | None = None) -> int:
     """Write a file through a temporary one beside it, so that a half-written file never has its name.
 
     Args:
         target: Path, or `-` for stdout.
         fill: Writes the contents.
         force: Replace an existing file; otherwise it is an error, and the file stays.
+        modified_ns: The file's time of modification; None is now.
 
     Returns:
         Number of bytes written.
@@ -86,6 +88,8 @@ def write(target: str, fill: Callable[[IO[bytes]], object], force: bool) -> int:
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
+        if modified_ns is not None:
+            os.utime(name, ns=(time.time_ns(), modified_ns))
         if force:
             Path(name).replace(path)
         else:

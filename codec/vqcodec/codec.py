@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import vqbitstream
 from PIL import Image
-from vqbitstream import Contents, Header, Limits
+from vqbitstream import Contents, File, Header, Limits
 from vqbitstream.choice import Chooser
 from vqbitstream.entropy import FrequencyTables
 from vqbitstream.errors import LimitError, VQCError
@@ -20,16 +20,18 @@ from vqbitstream.prior import Prior
 from vqbitstream.tiles import Progress, TileCoder
 from vqbitstream.vectors import Vectors
 
+from vqcodec.arguments import checked_number
 from vqcodec.coding import rate_control
 from vqcodec.coding.decoder import Decoder, Region, checked_region, preview_factor
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder, EncodeStats
-from vqcodec.coding.quality import torch_is_installed, tune_number
+from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, torch_is_installed, tune_number
 from vqcodec.models import store
 from vqcodec.models.store import ModelFile, Weights
 from vqcodec.models.weights_file import ModelError
 from vqcodec.pictures.planes import Picture, Pixels, Planes
 from vqcodec.pictures.reading import to_planes
+from vqcodec.pictures.resizing import shrunk
 from vqcodec.pictures.writing import fitted, from_planes
 from vqcodec.runtimes.preview import Preview
 from vqcodec.runtimes.strips import Latent, Runtime, Transforms
@@ -117,6 +119,8 @@ class Codec:
         target_bytes: int | None = None,
         target_bpp: float | None = None,
         target_psnr: float | None = None,
+        target_ssimulacra2: float | None = None,
+        max_size: int | None = None,
         lossless: bool = False,
         strip: bool = False,
         verify: bool = True,
@@ -124,8 +128,10 @@ class Codec:
         progress: Progress | None = None,
     ) -> bytes:
         """Encode a picture; see `vqcodec.encode`. `progress` is called with the share done, 0..1."""
-        planes = to_planes(image, limits, strip=strip)
-        target = rate_control.Target.of(target_bytes, target_bpp, target_psnr, planes.colour.shape)
+        checked_number("quality", quality, QUALITY_MIN, QUALITY_MAX)
+        tune_number(tune)
+        planes = shrunk(to_planes(image, limits, strip=strip), max_size)
+        target = rate_control.Target.of(target_bytes, target_bpp, target_psnr, target_ssimulacra2, planes.colour.shape)
         if target is not None and lossless:
             raise ValueError("a lossless file has no target")
         if target is None:
@@ -147,7 +153,7 @@ class Codec:
 
     def decode(
         self,
-        data: bytes | str | Path,
+        data: File,
         *,
         layers: int | None = None,
         region: Region | None = None,
@@ -191,11 +197,11 @@ class Codec:
         """
         return [_result(self.encode, image, options) for image in images]
 
-    def decode_batch(self, files: Iterable[bytes | str | Path], **options: Any) -> list[Image.Image | VQCError]:
+    def decode_batch(self, files: Iterable[File], **options: Any) -> list[Image.Image | VQCError]:
         """Decode files one after the other.
 
         Args:
-            files: Bytes or paths.
+            files: Bytes, paths, or open files.
             **options: Keywords of `decode`.
 
         Returns:

@@ -19,6 +19,7 @@ from vqcodec.pictures.reading import to_planes
 
 FORMAT, MIME_TYPE, SUFFIX = "VQC", "image/x-vqc", ".vqc"
 DRAFT_SCALES = (2, 4, 8, 16)
+SAVE_OPTIONS = frozenset({"quality", "tune", "effort", "icc_profile", "exif", "xmp", "save_all", "append_images"})
 _ANY_PIXELS, _ANY_SIDE_PX = 1 << 40, 1 << 32  # more than any memory holds
 
 
@@ -123,6 +124,8 @@ def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
     image's), exif (bytes or Image.Exif) and xmp.
     """
     options = image.encoderinfo
+    if unknown := sorted(set(options) - SAVE_OPTIONS):
+        raise ValueError(f"{', '.join(unknown)}: no option of .vqc here; there are {', '.join(sorted(SAVE_OPTIONS))}")
     quality = options.get("quality", DEFAULT_QUALITY)
     if not isinstance(quality, Real):
         raise ValueError(f"quality must be a number in 1..100, not {quality!r}")

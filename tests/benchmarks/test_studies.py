@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import TINY, picture
+from vqbitstream.kernels import usable
 from vqcodec.codec import Codec
 
 from benchmarks.rate.results import lines
 from benchmarks.rate.tables import KODAK_RECORD
 from benchmarks.speed import product
-from benchmarks.studies import runtimes
+from benchmarks.studies import kernels, runtimes
 
 
 def test_runtimes_are_compared_picture_by_picture(
@@ -31,6 +32,18 @@ def test_runtimes_are_compared_picture_by_picture(
         same_indices, levels = map(int, line.split()[-2:])
         assert same_indices == int(line.split()[1])
         assert levels <= 1
+
+
+def test_kernels_are_timed_beside_avif(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(picture(96, 64)).save(path)
+    monkeypatch.setattr(sys, "argv", ["kernels", str(path), "--repeats", "2", "--megapixels", "0.02"])
+    kernels.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == ["kernels", "numpy", *usable(), "AVIF"]
+    assert all(len(row) == 7 and float(row[3]) > 0 for row in rows[1:])
 
 
 @pytest.mark.filterwarnings("ignore:the nearest to")

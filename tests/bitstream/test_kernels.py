@@ -13,18 +13,10 @@ from vqbitstream import kernels
 from vqbitstream.arithmetic import Integers, Layer, gain_power, power
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
 from vqbitstream.errors import CorruptError
-from vqbitstream.kernels import LEVELS, VARIABLE, Library, library
+from vqbitstream.kernels import VARIABLE, Library, library, usable
 from vqbitstream.kernels.exact import AnsReader, AnsTables, Compiled
 from vqbitstream.prior import Prior
 from vqcodec.vqvae.integers import export_prior
-
-
-def usable() -> list[str]:
-    try:
-        return [level for level in LEVELS[: Library("plain").best + 1] if Library(level)]
-    except OSError:
-        return []
-
 
 pytestmark = pytest.mark.skipif(not usable(), reason="the kernels were not compiled")
 

@@ -24,9 +24,10 @@ from support import FIXTURES, TINY, picture, works
 from support.works import Copying
 from vqcodec import ImageError, VQCError
 from vqcodec.cli import progress
-from vqcodec.cli.batch import BatchOptions, Job, run
+from vqcodec.cli.batch import BatchOptions, run
 from vqcodec.cli.console import Failed
 from vqcodec.cli.main import main
+from vqcodec.cli.names import Job, Plan
 from vqcodec.cli.work import Decoding, Encoding, Settings
 from vqcodec.cli.workers import Coded, Outcome, spread
 from vqcodec.codec import Codec
@@ -60,15 +61,21 @@ def found(folder: Path) -> dict[str, bytes]:
 def test_skipped_files_are_counted_by_suffix(tree: Path, tmp_path: Path) -> None:
     (tree / "raw.CR2").touch()
     done = vqcodec("encode", "-r", tree, "-o", tmp_path / "small", "-e", "1")
-    assert f"{tree}: skipped 2 files that are not pictures by suffix (.CR2 1, .txt 1)\n" in done.stderr
+    named = "raw.CR2, trip/notes.txt; develop raw photographs first"
+    assert f"{tree}: skipped 2 files that are not pictures by suffix (.CR2 1, .txt 1): {named}\n" in done.stderr
     for number in range(8):
         (tree / f"x.{number}").touch()
         (tree / f"y{number}").touch()
     done = vqcodec("encode", "-r", tree, "-o", tmp_path / "small", "-e", "1")
     counts = "no suffix 8, .0 1, .1 1, .2 1, .3 1, .4 1, others 5"
-    assert f"skipped 18 files that are not pictures by suffix ({counts})\n" in done.stderr
+    assert f"skipped 18 files that are not pictures by suffix ({counts}): raw.CR2, x.0, x.1" in done.stderr
+    assert "x.4 and 12 more (-v names them); develop" in done.stderr
+    assert "y7, trip/notes.txt; develop" in vqcodec("encode", "-r", tree, "-o", tmp_path / "small", "-v").stderr
     done = vqcodec("decode", "-r", tree / "trip", "-o", tmp_path / "back")
-    assert "skipped 3 files that are not .vqc files by suffix (.PNG 1, .jpg 1, .txt 1)\n" in done.stderr
+    assert (
+        "skipped 3 files that are not .vqc files by suffix (.PNG 1, .jpg 1, .txt 1): b.jpg, notes.txt, day 2/c.PNG\n"
+        in done.stderr
+    )
 
 
 def test_folders_keep_their_tree_and_a_second_run_does_what_is_missing(tree: Path, tmp_path: Path) -> None:
@@ -76,7 +83,7 @@ def test_folders_keep_their_tree_and_a_second_run_does_what_is_missing(tree: Pat
     done = vqcodec("encode", "-r", tree, "-o", out, "--json")
     assert done.exit_code == 0
     assert sorted(found(out)) == ["a.vqc", "trip/b.vqc", "trip/day 2/c.vqc"]
-    assert "skipped 1 file that is not a picture by suffix (.txt 1)\n" in done.stderr
+    assert "skipped 1 file that is not a picture by suffix (.txt 1): trip/notes.txt\n" in done.stderr
     assert "3 of 3 inputs encoded in " in done.stderr
     *rows, last = lines(done)
     assert [r["status"] for r in rows] == ["done"] * 3
@@ -119,6 +126,7 @@ def test_workers_make_the_same_files_and_report_what_is_bad(tree: Path, tmp_path
     assert last["summary"] | {"seconds": 0} == {
         "inputs": 5, "done": 4, "skipped": 0, "failed": 1, "seconds": 0, "pixels": 3 * 3000 + 1200,
         "input_bytes": sum(r.get("input_bytes", 0) for r in rows), "output_bytes": sum(map(len, found(tmp_path / "two").values())),
+        "ignored": 1,
     }  # fmt: skip
 
 
@@ -131,12 +139,12 @@ def test_work_can_be_sent_to_other_processes(photo: Path, tmp_path: Path) -> Non
     ):
         sent = pickle.loads(pickle.dumps(work))
         coded = sent(str(source), str(target), lambda _: None)
-        assert coded == Coded(90, 70, source.stat().st_size, target.stat().st_size)
+        assert coded == Coded(90, 70, source.stat().st_size, target.stat().st_size, coded.reached)
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["encode", "-r", "photos"], ["encode", "a.png", "-j", "0"], ["encode", "a.png", "-", "--json"], ["decode", "-", "--json"]],
+    [["encode", "a.png", "-j", "0"], ["encode", "a.png", "-", "--json"], ["decode", "-", "--json"]],
 )  # fmt: skip
 def test_wrong_use_is_exit_2(arguments: list[str]) -> None:
     assert vqcodec(*arguments).exit_code == 2
@@ -182,11 +190,15 @@ def copies(tmp_path: Path, *names: str) -> list[Job]:
     return jobs
 
 
+def plan_of(jobs: list[Job], tmp_path: Path) -> Plan:
+    return Plan(jobs, tmp_path / "out", many=True)
+
+
 @posix
 def test_a_killed_worker_is_one_line_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = copies(tmp_path, "a", "deadly", "b", "bad", "c")
     with pytest.raises(SystemExit) as stopped:
-        run(jobs, Copying(), BatchOptions(tmp_path / "out", "", "copied", workers=2))
+        run(plan_of(jobs, tmp_path), Copying(), BatchOptions("", "copied", workers=2))
     assert stopped.value.code == 1
     assert found(tmp_path / "out") == {name: name.encode() for name in "abc"}
     said = capsys.readouterr().err.splitlines()
@@ -201,7 +213,7 @@ def test_a_killed_worker_is_one_line_and_the_rest_goes_on(tmp_path: Path, capsys
 def test_workers_that_cannot_begin_end_the_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = copies(tmp_path, "a", "b", "c")
     with pytest.raises(SystemExit) as stopped:
-        run(jobs, Copying(dies=True), BatchOptions(tmp_path / "out", "", "copied", workers=2))
+        run(plan_of(jobs, tmp_path), Copying(dies=True), BatchOptions("", "copied", workers=2))
     assert stopped.value.code == 1
     expected = "vqcodec: a worker process ended (exit code 3) before it could begin; fewer --jobs need less memory\n"
     assert capsys.readouterr().err == expected
@@ -212,13 +224,13 @@ def test_no_worker_is_started_for_nothing(tmp_path: Path) -> None:
     jobs = copies(tmp_path, "a", "b")
     for job in jobs:
         Path(str(job.target)).write_text("there")
-    run(jobs, Copying(dies=True), BatchOptions(tmp_path / "out", "", "copied", workers=2))
-    assert list(spread(Copying(dies=True), [], 2, lambda: None)) == []
+    run(plan_of(jobs, tmp_path), Copying(dies=True), BatchOptions("", "copied", workers=2))
+    assert list(spread(Copying(dies=True), [], 2, lambda _: None)) == []
 
 
 def test_an_outcome_that_is_not_wanted_ends_the_workers(tmp_path: Path) -> None:
     jobs = copies(tmp_path, *"abcdef")
-    outcomes = spread(Copying(), ((j.source, str(j.target)) for j in jobs), 2, lambda: None)
+    outcomes = spread(Copying(), ((j.source, str(j.target)) for j in jobs), 2, lambda _: None)
     assert next(outcomes).status == "done"
     outcomes.close()
     assert not multiprocessing.active_children()
@@ -230,7 +242,7 @@ def test_workers_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("multiprocessing.process.BaseProcess.start", no_memory)
     with pytest.raises(Failed, match="no worker process can be started: Cannot allocate memory"):
-        next(spread(Copying(), [("a", "b")], 2, lambda: None))
+        next(spread(Copying(), [("a", "b")], 2, lambda _: None))
 
 
 def start(out: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
@@ -277,7 +289,7 @@ def test_a_bar_on_a_terminal(tree: Path, tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     program = "import vqcodec.cli.progress as p; p.BAR_AFTER_S = 0.0; from vqcodec.cli.main import main; main()"
     command = [sys.executable, "-c", program, "encode", "-r", str(tree), "-o", str(tmp_path / "out"), "-m", str(TINY)]
-    process = subprocess.Popen(command, stderr=theirs, env=os.environ | {"COLUMNS": "200", "TERM": "xterm"})
+    process = subprocess.Popen(command, stderr=theirs, env=os.environ | {"COLUMNS": "80", "TERM": "xterm"})
     os.close(theirs)
     shown = b""
     while True:
@@ -291,7 +303,7 @@ def test_a_bar_on_a_terminal(tree: Path, tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait() == 0
     text = shown.decode()
-    assert re.search(r"\d of 3, [^\n]* megapixels/s, [\d.]+ s left", text)
+    assert re.search(r"\d of 3, [^\n]* %\), [\d.]+ s left", text)
     assert "3 of 3 inputs encoded in " in text.rsplit("\n", 2)[-2]
 
 
@@ -303,17 +315,24 @@ def test_lines_where_there_is_no_terminal(tree: Path, tmp_path: Path, monkeypatc
 
 
 def test_sums_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    tally = progress.Tally(10)
+    jobs = [Job(f"{number}.png") for number in range(10)]
+    sizes = {job.source: 2_000_000 for job in jobs} | {"9.png": 8_000_000}
+    monkeypatch.setattr(progress, "stat_of", lambda path: os.stat_result((0,) * 6 + (sizes[path], 0, 0, 0)))
+    tally = progress.Tally(jobs)
     monkeypatch.setattr(progress.time, "monotonic", lambda: tally.begun + 20)
     assert tally.line() == "0 of 10"
-    tally.add(Outcome("a", "b", Coded(1000, 500, 2_000_000, 50_000)))
-    tally.add(Outcome("a", "b", Coded(1000, 500, 2_000_000, 50_000)))
-    for _ in range(4):
-        tally.add(Outcome("a", "b"))
-    assert tally.line() == "6 of 10, 4.0 MB to 100.0 kB (2.5 %), 0.05 megapixels/s, 40.0 s left"
-    tally.add(Outcome("a", None, error="bad"))
+    for number in range(2):
+        tally.add(Outcome(f"{number}.png", "b", Coded(1000, 500, 2_000_000, 50_000)))
+    for number in range(2, 6):
+        tally.add(Outcome(f"{number}.png", "b"))
+    # 4 MB took 20 s, 14 MB are left
+    assert tally.line() == "6 of 10, 4.0 MB to 100.0 kB (2.5 %), 0.05 megapixels/s, 1 min 10 s left"
+    assert tally.line(short=True) == "6 of 10, 4.0 MB to 100.0 kB (2.5 %), 1 min 10 s left"
+    tally.add(Outcome("6.png", None, error="bad"))
+    assert tally.line(short=True).endswith("1 min 0 s left")
     assert (tally.done, tally.skipped, tally.failed) == (2, 4, 1)
     assert tally.summary("encoded") == "2 of 10 inputs encoded in 20.0 s: 4.0 MB to 100.0 kB (2.5 %), 0.05 megapixels/s"
+    assert progress.Tally([Job("9.png")]).line(0.25) == "9.png, 25 %, 0.0 s left"
     assert [progress.duration(s) for s in (0, 59.96, 61, 3599.9, 7300)] == [
         "0.0 s", "1 min 0 s", "1 min 1 s", "1 h 0 min", "2 h 1 min",
     ]  # fmt: skip
@@ -336,7 +355,7 @@ def test_a_batch_in_python_is_encode_item_by_item(codec: Codec, photo: Path, tmp
     assert isinstance(decoded[1], VQCError)
     nothings = [*codec.decode_batch([None, made[5]]), *codec.encode_batch([None, b"bytes"])]  # type: ignore[list-item]
     assert [isinstance(n, VQCError) for n in nothings] == [True] * 4
-    assert str(nothings[0]) == "neither bytes nor a path: NoneType"
+    assert str(nothings[0]) == "neither bytes, a path, nor an open file: NoneType"
     assert str(nothings[3]) == "the picture: bytes of a file; wrap them in io.BytesIO"
     assert codec.encode_batch([]) == []
     with pytest.raises(ValueError, match="quality"):

@@ -15,6 +15,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in threads.GIVEN:
         monkeypatch.setenv(name, "1")  # so that it comes back, whatever the test does to it
         monkeypatch.delenv(name)
+    monkeypatch.setattr(threads, "_chosen", None)
 
 
 def blas_threads() -> int:
@@ -57,3 +58,26 @@ def test_the_environment_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(threads, "cores", lambda: 2)
         threads.limit_threads()
         assert blas_threads() == 1
+
+
+def test_a_small_picture_has_one_thread_and_a_large_one_the_free_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "free_cores", lambda: 2)
+    with threadpool_limits(2):
+        for pixels, expected in ((512 * 512, 1), (2000 * 2000, 2), (None, 2), (300 * 300, 1)):
+            threads.limit_threads(None, pixels)  # our own choice of the last time is not taken for the user's
+            assert blas_threads() == expected
+
+
+def test_many_inputs_have_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, inputs, expected in ((1, 100, 1), (2, 7, 1), (2, 8, 2), (64, 100, 4)):
+        monkeypatch.setattr(threads, "free_cores", lambda free=free: free)
+        assert threads.default_workers(inputs) == expected
+
+
+def test_waiting_threads_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    threads.wait_without_spinning()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    threads.wait_without_spinning()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

@@ -7,19 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from support import TINY, picture
-from vqbitstream.kernels import LEVELS, VARIABLE, Library
+from vqbitstream.kernels import VARIABLE, Library, usable
 from vqcodec.codec import Codec
 from vqcodec.models import store
 from vqcodec.runtimes.compiled_runtime import CompiledRuntime
 from vqcodec.runtimes.numpy_runtime import NumpyRuntime
-
-
-def usable() -> list[str]:
-    try:
-        return [level for level in LEVELS[: Library("plain").best + 1] if Library(level)]
-    except OSError:
-        return []
-
 
 pytestmark = pytest.mark.skipif(not usable(), reason="the kernels were not compiled")
 

@@ -18,6 +18,7 @@ TORCH = {
     "training",
     "runtimes/torch_runtime.py",
     "runtimes/torch_state.py",
+    "runtimes/tensors.py",
     "coding/descent.py",
     "coding/search.py",
     "generate/interpolation.py",

@@ -123,7 +123,7 @@ def test_scale_and_size_together_are_refused(codec: Codec) -> None:
     data = codec.encode_pixels(picture(20, 20), effort=1)
     with pytest.raises(ValueError, match="one of scale and max_size"):
         codec.decode(data, scale=0.5, max_size=9)
-    with pytest.raises(ValueError, match="max_size must be at least 1"):
+    with pytest.raises(ValueError, match="max_size must be a whole number of at least 1"):
         codec.decode(data, max_size=0)
 
 

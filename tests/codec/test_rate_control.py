@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 import vqcodec
+from PIL import Image
 from support import picture
 from vqcodec.codec import Codec
-from vqcodec.coding.rate_control import MAX_ENCODES, TYPICAL, Attempt, Target, search
+from vqcodec.coding.rate_control import MAX_ENCODES, PSNR, SIZE, TYPICAL, Attempt, Target, search
 from vqcodec.pictures.psnr import psnr
 
 PIXELS = 768 * 512
@@ -38,7 +40,7 @@ def test_sizes_are_met_in_six_encodes(offset: float, slope: float, bend: float, 
     sizes = [len(attempt(q).data) for q in np.linspace(1, 100, 400)]  # type: ignore[operator]
     goal = int(min(sizes) ** (1 - share) * max(sizes) ** share)
     seen.clear()
-    found = search(Target(goal, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
+    found = search(Target(goal, SIZE, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     assert len(seen) <= MAX_ENCODES
     assert 0.98 * goal <= len(found) <= goal
 
@@ -47,21 +49,21 @@ def test_sizes_are_met_in_six_encodes(offset: float, slope: float, bend: float, 
 @pytest.mark.parametrize("goal", [21.0, 30.0, 37.0, 44.0])
 def test_psnrs_are_met_in_six_encodes(bend: float, goal: float) -> None:
     seen, attempt = curve(7, 5, bend)
-    search(Target(goal, True, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
+    search(Target(goal, PSNR, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     assert len(seen) <= MAX_ENCODES
-    assert abs(attempt(seen[-1]).psnr_db - goal) <= 0.1  # type: ignore[operator]
+    assert abs(attempt(seen[-1]).reached - goal) <= 0.1  # type: ignore[operator]
 
 
 def test_out_of_reach_names_the_nearest() -> None:
     _, attempt = curve(7, 5, 0)
     with pytest.raises(vqcodec.TargetError, match=r"100 bytes cannot be reached; the nearest possible is \d+ bytes"):
-        search(Target(100, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
+        search(Target(100, SIZE, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     with pytest.raises(vqcodec.TargetError, match=r"60 dB cannot be reached; the nearest possible is 45"):
-        search(Target(60.0, True, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
+        search(Target(60.0, PSNR, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="nearest to 9000000 bytes"):
-        search(Target(9_000_000, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
+        search(Target(9_000_000, SIZE, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="nearest to 5 dB"):
-        search(Target(5.0, True, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
+        search(Target(5.0, PSNR, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])  # type: ignore[arg-type]
 
 
 CURVES = {
@@ -82,7 +84,7 @@ def test_curves_unlike_any_picture(name: str) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = search(Target(goal, False, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])
+        found = search(Target(goal, SIZE, PIXELS), attempt, lambda _: None, TYPICAL["psnr"])
     assert len(seen) <= MAX_ENCODES
     assert len(found) <= goal
     assert len(found) > (0 if name == "saturating" else 0.85) * goal
@@ -111,6 +113,20 @@ def test_through_the_codec(model: str, request: pytest.FixtureRequest) -> None:
     middle = sum(ends) / 2
     data = codec.encode(pixels, target_psnr=middle, **options)
     assert abs(psnr(pixels, np.asarray(codec.decode(data))) - middle) <= 0.1
+
+
+def test_a_visual_target_is_met_by_the_package_of_that_name(tmp_path: Path) -> None:
+    metric = pytest.importorskip("ssimulacra2")
+    codec, original = Codec("default"), Image.fromarray(skimage.data.chelsea()[:200, 100:340])
+    original.save(tmp_path / "a.png")
+    for tune in ("eye", "psnr"):
+        data = codec.encode(original, target_ssimulacra2=70, tune=tune, effort=1)
+        codec.decode(data).save(tmp_path / "b.png")
+        assert abs(metric.compute_ssimulacra2(str(tmp_path / "a.png"), str(tmp_path / "b.png")) - 70) <= 1.01
+    with pytest.raises(vqcodec.TargetError, match=r"99 SSIMULACRA2 cannot be reached; the nearest possible is \d"):
+        codec.encode(original, target_ssimulacra2=99, effort=1)
+    with pytest.raises(ValueError, match="at least 8 pixels"):
+        codec.encode(picture(20, 7), target_ssimulacra2=70)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import skimage.data
 from support import TINY, picture
 from vqbitstream.geometry import PATCH_PX
 from vqcodec.codec import Codec
+from vqcodec.models import store
+from vqcodec.models.weights_file import model_id, read_weights
 from vqcodec.pictures.planes import Planes
 from vqcodec.pictures.psnr import psnr
 
@@ -32,6 +34,13 @@ def photographs() -> dict[str, Pixels]:
 @pytest.fixture(scope="module")
 def shipped() -> Codec:
     return Codec("default")
+
+
+def test_manifest_names_sound_weights_by_their_id() -> None:
+    """Decoders rely on the manifest: they check the SHA-256, and then neither the tensors nor the id."""
+    for entry in store.manifest():
+        assert model_id(*read_weights(entry.path)).hex() == entry.model_id
+        assert store.load(entry.name).model_id.hex() == entry.model_id
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from vqcodec.atomic import write
-from vqcodec.cli.batch import BatchOptions, Job, run
+from vqcodec.cli.batch import BatchOptions, run
 from vqcodec.cli.console import stop_politely
+from vqcodec.cli.names import Job, Plan
 from vqcodec.cli.workers import Coded, Progress
 
 
@@ -25,6 +26,9 @@ class Copying:
     def prepare(self) -> None:
         if self.dies:
             os._exit(3)
+
+    def differs(self, source: str, target: str) -> str | None:
+        return None
 
     def __call__(self, source: str, target: str, progress: Progress) -> Coded:
         if "deadly" in source:
@@ -41,6 +45,9 @@ class Slowly:
 
     def prepare(self) -> None: ...
 
+    def differs(self, source: str, target: str) -> str | None:
+        return None
+
     def __call__(self, source: str, target: str, progress: Progress) -> Coded:
         def fill(file: IO[bytes]) -> None:
             file.write(b"x")
@@ -55,7 +62,7 @@ def main() -> None:
     out = Path(sys.argv[1])
     stop_politely()
     jobs = [Job(f"{number}.png", str(out / f"{number}.vqc")) for number in range(500)]
-    run(jobs, Slowly(), BatchOptions(out, ".vqc", "written", workers=2))
+    run(Plan(jobs, out, many=True), Slowly(), BatchOptions(".vqc", "written", workers=2))
 
 
 if __name__ == "__main__":

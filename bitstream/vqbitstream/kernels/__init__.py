@@ -95,8 +95,9 @@ class Library:
 
     def pad(self, values: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
         """Values of the outputs, padded with zeros to whole vectors along the last axis."""
-        missing = self.padded(values.shape[-1]) - values.shape[-1]
-        return np.ascontiguousarray(np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)]), dtype=dtype)
+        whole = np.zeros((*values.shape[:-1], self.padded(values.shape[-1])), dtype=dtype)
+        whole[..., : values.shape[-1]] = values
+        return whole
 
 
 @cache
@@ -107,19 +108,24 @@ def _compiled(level: str) -> Library | None:
         return None
 
 
+def usable() -> tuple[str, ...]:
+    """The levels that were compiled and run on this machine, from slow to fast."""
+    plain = _compiled("plain")
+    return tuple(level for level in LEVELS[: plain.best + 1] if _compiled(level)) if plain else ()
+
+
 def library() -> Library | None:
     """The fastest kernels that were compiled and run on this machine, or the ones that VQCODEC_KERNELS names; None is NumPy."""
     wanted = os.environ.get(VARIABLE, "")
     if wanted == "numpy":
         return None
-    plain = _compiled("plain")
-    usable = LEVELS[: plain.best + 1] if plain else ()
-    if wanted:
-        if wanted in usable and (found := _compiled(wanted)):
-            return found
-        warnings.warn(f"{VARIABLE}: no kernels {wanted!r} here; using NumPy", stacklevel=2)
-        return None
-    return next((found for level in reversed(usable) if (found := _compiled(level))), None)
+    if not wanted:
+        names = usable()
+        return _compiled(names[-1]) if names else None
+    if wanted in usable():
+        return _compiled(wanted)
+    warnings.warn(f"{VARIABLE}: no kernels {wanted!r} here; using NumPy", stacklevel=2)
+    return None
 
 
 def address(array: npt.NDArray[Any]) -> int:

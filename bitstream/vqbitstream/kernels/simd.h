@@ -25,7 +25,11 @@ one end to the other. */
 #include <wasm_simd128.h>
 #endif
 #define LANES 4
+#if defined __aarch64__
+#define ROWS 8 /* of 32 registers */
+#else
 #define ROWS 4
+#endif
 #endif
 #define COLUMNS 3
 #define VERSION 3 /* of the functions' arguments; the same number stands in __init__.py */

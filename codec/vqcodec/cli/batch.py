@@ -1,115 +1,24 @@
-"""Batches: what the inputs are, where their outputs go, what is skipped, and what is reported."""
+"""Batches: every input is worked on, what is finished is skipped, and what happened is reported."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import NamedTuple
 
 import click
 
 from vqcodec.atomic import output_path
 from vqcodec.cli.console import Failed, explained, say
-from vqcodec.cli.progress import Bar, Tally
-from vqcodec.cli.workers import Outcome, Task, Work, alone, spread
-from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIXES
-
-LISTED_SUFFIXES = 6  # of what was skipped
-
-
-class Job(NamedTuple):
-    """An input and its output.
-
-    Attributes:
-        source: Path, or `-`.
-        target: Path or `-`; None is the input with its suffix swapped.
-        problem: What is wrong with the input, if that is known already.
-    """
-
-    source: str
-    target: str | None = None
-    problem: str | None = None
-
-
-def plan(paths: Sequence[str], folder: Path | None, suffix: str, *, recursive: bool = False) -> list[Job]:
-    """The jobs of a command.
-
-    Args:
-        paths: Arguments of the command.
-        folder: Of the outputs, if there is one.
-        suffix: Of the outputs.
-        recursive: Replace folders by the files in them.
-
-    Raises:
-        click.UsageError: The arguments do not make sense together.
-    """
-    if folder is not None:
-        if "-" in paths:
-            raise click.UsageError("stdin has no name for a file in -o DIR; give INPUT OUTPUT instead")
-        jobs: list[Job] = []
-        for path in paths:
-            if recursive and (stat := _stat(path)) and S_ISDIR(stat.st_mode):
-                jobs += _walk(Path(path), folder, suffix)
-            else:
-                jobs.append(Job(path, _swapped(folder / Path(path).name, suffix) if Path(path).name else None))
-        return list(dict.fromkeys(jobs))  # an input that is named twice is done once
-    if recursive:
-        raise click.UsageError("-r needs -o DIR, a folder for the outputs")
-    if len(paths) > 2:
-        raise click.UsageError("several inputs need -o DIR")
-    if len(paths) == 2 and paths[1] != "-" and not _is_output(paths[1], suffix):
-        raise click.UsageError(f"{paths[1]} does not have an output's suffix; several inputs need -o DIR")
-    return [Job(paths[0], paths[1] if len(paths) == 2 else None)]
-
-
-def _is_output(path: str, suffix: str) -> bool:
-    given = Path(path).suffix.lower()
-    return given == FILE_SUFFIX if suffix == FILE_SUFFIX else given not in ("", FILE_SUFFIX)
-
-
-def _swapped(path: Path, suffix: str) -> str:
-    return str(path.with_suffix(suffix))
-
-
-def _walk(top: Path, folder: Path, suffix: str) -> Iterator[Job]:
-    """The files in a folder and below, in order, without hidden ones. Outputs keep the tree below `top`."""
-    wanted = PICTURE_SUFFIXES if suffix == FILE_SUFFIX else {FILE_SUFFIX}
-    problems: list[Job] = []
-
-    def unreadable(error: OSError) -> None:
-        problems.append(Job(str(error.filename), problem=f"{error.filename}: {error.strerror}"))
-
-    others: Counter[str] = Counter()
-    for place, folders, names in os.walk(top, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            if Path(name).suffix.lower() in wanted:
-                source = Path(place, name)
-                yield Job(str(source), _swapped(folder / source.relative_to(top), suffix))
-            else:
-                others[Path(name).suffix] += 1
-    yield from problems
-    if others:
-        say(f"{top}: {_skipped(others, 'picture' if suffix == FILE_SUFFIX else f'{FILE_SUFFIX} file')}")
-
-
-def _skipped(others: Counter[str], kind: str) -> str:
-    """Such as `skipped 2 files that are not pictures by suffix (.CR2 1, .txt 1)`."""
-    count = others.total()
-    what = f"1 file that is not a {kind}" if count == 1 else f"{count} files that are not {kind}s"
-    common = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-    listed = [f"{suffix or 'no suffix'} {number}" for suffix, number in common[:LISTED_SUFFIXES]]
-    if rest := sum(number for _, number in common[LISTED_SUFFIXES:]):
-        listed.append(f"others {rest}")
-    return f"skipped {what} by suffix ({', '.join(listed)})"
+from vqcodec.cli.names import Job, Plan, ignores_case, same_but_for_case, stat_of
+from vqcodec.cli.progress import Bar, Tally, duration, size
+from vqcodec.cli.workers import Outcome, Outcomes, Task, Work, alone, spread
 
 
 @dataclass(frozen=True)
@@ -117,31 +26,37 @@ class BatchOptions:
     """How to run a batch.
 
     Attributes:
-        folder: Of the outputs, if there is one.
-        suffix: Of outputs without a name.
+        suffix: Of outputs without a name; None where there are no outputs.
         verb: For the summary, such as "encoded".
         force: Replace existing outputs.
-        verbose: Report each file that was written.
+        update: Replace existing outputs that are older than their inputs, or of other settings.
+        verbose: Report each input, with all that was measured.
+        quiet: Report only what is wrong.
         workers: Number of processes.
         as_json: Print a line of JSON for each input, and one with the totals.
     """
 
-    folder: Path | None
-    suffix: str
+    suffix: str | None
     verb: str
     force: bool = False
+    update: bool = False
     verbose: bool = False
+    quiet: bool = False
     workers: int = 1
     as_json: bool = False
 
 
-def run(jobs: Sequence[Job], work: Work, options: BatchOptions) -> None:
+def run(plan: Plan, work: Work, options: BatchOptions) -> None:
     """Work on every input. A bad input is reported, and the rest go on; the exit code is then 1.
 
-    With a folder for the outputs, an input is skipped if its output exists and is not empty, unless `force` is set.
+    In a plan for many inputs, one is skipped if its output exists and is not empty, unless `force` is set.
     """
+    jobs = plan.jobs
+    if not options.quiet:
+        for remark in plan.remarks(everything=options.verbose):
+            say(remark)
     try:
-        tally = _Run(jobs, work, options).all()
+        tally = _Run(plan, work, options).all()
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)
@@ -150,41 +65,48 @@ def run(jobs: Sequence[Job], work: Work, options: BatchOptions) -> None:
         sys.exit(1)
     if not jobs:
         say("no inputs found")
-    if tally.skipped:
-        say(f"{tally.skipped} of {len(jobs)} inputs skipped: their outputs exist already; -f overwrites them")
+    if tally.skipped and not options.quiet:
+        say(_skipped(tally, len(jobs)))
     if tally.failed and len(jobs) > 1:
         say(f"{tally.failed} of {len(jobs)} inputs failed")
-    if tally.done and len(jobs) > 1:
+    if tally.done and len(jobs) > 1 and not options.quiet:
         say(tally.summary(options.verb))
     if options.as_json:
-        click.echo(json.dumps({"summary": tally.facts()}))
+        ignored = {"ignored": sum(map(len, plan.ignored.values()))} if plan.ignored else {}
+        click.echo(json.dumps({"summary": tally.facts() | ignored}))
     if tally.failed:
         sys.exit(1)
+
+
+def _skipped(tally: Tally, total: int) -> str:
+    count = f"{tally.skipped} of {total} inputs" if total > 1 else "input"
+    line = f"{count} skipped: their outputs exist already; -f overwrites them"
+    if total == 1:
+        line = "skipped: its output exists already; -f overwrites it"
+    stale = [f"{number} {why}" for why, number in sorted(tally.stale.items())]
+    return f"{line} ({', '.join(stale)}: --update makes these again)" if stale else line
 
 
 class _Run:
     """One run of a batch."""
 
-    def __init__(self, jobs: Sequence[Job], work: Work, options: BatchOptions) -> None:
-        self.jobs, self.work, self.options = jobs, work, options
-        self.tally = Tally(len(jobs))
-        self.bar = Bar(self.tally)
+    def __init__(self, plan: Plan, work: Work, options: BatchOptions) -> None:
+        self.plan, self.work, self.options = plan, work, options
+        self.tally = Tally(plan.jobs)
+        self.bar = Bar(self.tally, options.quiet)
         self.made: list[Path] = []  # folders, outer before inner
-        counts = Counter(job.target for job in jobs if options.folder is not None)
-        self.shared = {target for target, count in counts.items() if target is not None and count > 1}
+        counts = Counter(job.target for job in plan.jobs if job.target is not None)
+        self.shared = {target for target, count in counts.items() if count > 1 and target != "-"}
+        self.alike = same_but_for_case(plan.jobs)
 
     @cached_property
     def inputs(self) -> set[tuple[int, int]]:
         """Device and inode of every input. Computed only if an output exists already, because it is slow for a million inputs."""
-        return {(stat.st_dev, stat.st_ino) for job in self.jobs if (stat := _stat(job.source))}
+        return {(stat.st_dev, stat.st_ino) for job in self.plan.jobs if (stat := stat_of(job.source))}
 
     def all(self) -> Tally:
-        several = self.options.workers > 1 and len(self.jobs) > 1
-        how = (
-            partial(spread, count=self.options.workers, tick=self.bar) if several else partial(alone, progress=self.bar)
-        )
         try:
-            with self.bar, closing(how(self.work, self._tasks())) as outcomes:
+            with self.bar, closing(self._outcomes()) as outcomes:
                 for outcome in outcomes:
                     self._record(outcome)
         finally:
@@ -193,38 +115,58 @@ class _Run:
                     folder.rmdir()
         return self.tally
 
+    def _outcomes(self) -> Outcomes:
+        workers = min(self.options.workers, len(self.plan.jobs))
+        if workers > 1:
+            return spread(self.work, self._tasks(), workers, self.bar)
+        return alone(self.work, self._tasks(), self.bar)
+
     def _tasks(self) -> Iterator[Task]:
         """What is to be done. Inputs that are skipped or fail here are recorded at once."""
-        for job in self.jobs:
+        for job in self.plan.jobs:
             try:
-                with explained(job.source, str(job.target or self.options.folder or job.source)):
-                    target = self._place(job)
+                with explained(job.source, str(job.target or self.plan.folder or job.source)):
+                    stale = self._skipped(job)
+                    target = self._place(job) if stale is None else None
             except Failed as error:
                 self._record(Outcome(job.source, job.target, error=str(error)))
                 continue
             if target is None:
-                self._record(Outcome(job.source, job.target))
+                self._record(Outcome(job.source, job.target, stale=stale))
             else:
                 yield job.source, target
 
-    def _place(self, job: Job) -> str | None:
-        """Where to write the output, or None if it exists already. Raises ValueError, OSError or Failed."""
-        source, target, folder = job.source, job.target, self.options.folder
+    def _skipped(self, job: Job) -> str | None:
+        """None if there is something to do; else what is wrong with the existing output, empty if nothing is."""
+        target = output_of(job, self.options.suffix)
+        if target is None or job.problem or target in self.shared or target == job.source:
+            return None
+        if self.options.force or not (self.plan.many or self.options.update) or not _finished(target):
+            return None
+        stale = _stale(job.source, target) or self.work.differs(job.source, target)
+        return None if self.options.update and stale else stale or ""
+
+    def _place(self, job: Job) -> str:
+        """Where to write the output, empty if there is none. Raises ValueError, OSError or Failed."""
+        source, target = job.source, job.target
         if job.problem:
             raise Failed(job.problem)
         if target in self.shared:
-            raise ValueError(f"{source}: another input has the same output, {target}")
-        if folder is not None and target is not None:
-            if not self.options.force and source != target and _finished(target):
-                return None
-            if (stat := _stat(source)) and not S_ISREG(stat.st_mode) and not S_ISDIR(stat.st_mode):
+            raise ValueError(f"{source}: another input has the same output, {target}; --keep-suffix tells them apart")
+        if self.plan.many:
+            if (stat := stat_of(source)) and not S_ISREG(stat.st_mode) and not S_ISDIR(stat.st_mode):
                 raise ValueError(
                     f"{source}: is not an ordinary file; give INPUT OUTPUT instead"
                 )  # a pipe might never end
-            self._make(Path(target).parent)
-        out = output_path(source, target, self.options.suffix, self.options.force)
-        if (stat := _stat(out)) and (stat.st_dev, stat.st_ino) in self.inputs:
+            if self.plan.folder is not None and target is not None:
+                self._make(Path(target).parent)
+        if self.options.suffix is None:
+            return ""
+        out = output_path(source, target, self.options.suffix, self.options.force or self.options.update)
+        if (stat := stat_of(out)) and (stat.st_dev, stat.st_ino) in self.inputs:
             raise ValueError(f"{source}: its output {out} is an input")
+        if out in self.alike and ignores_case(Path(out).parent):
+            raise ValueError(f"{source}: another input's output differs from {out} only in case")
         return out
 
     def _make(self, folder: Path) -> None:
@@ -236,43 +178,71 @@ class _Run:
         self.tally.add(outcome)
         lines = [f"warning: {warning}" for warning in outcome.warnings]
         lines += [outcome.error] if outcome.error else []
-        if lines or (self.options.verbose and outcome.coded):
+        told = outcome.coded and (self.options.verbose or self._alone_on_a_terminal())
+        if lines or told:
             self.bar.hide()
         for line in lines:
             say(line)
-        if self.options.verbose and outcome.coded:
-            _report(outcome)
+        if told:
+            click.echo(report(outcome, verbose=self.options.verbose), err=True)
         if self.options.as_json:
-            click.echo(json.dumps(_facts(outcome)))
+            click.echo(json.dumps(facts(outcome)))
         self.bar()
 
+    def _alone_on_a_terminal(self) -> bool:
+        """Whether somebody looks on who gets no summary."""
+        return len(self.plan.jobs) == 1 and not self.options.quiet and sys.stderr is not None and sys.stderr.isatty()
 
-def _facts(outcome: Outcome) -> dict[str, object]:
+
+def output_of(job: Job, suffix: str | None) -> str | None:
+    """Path of a job's output; None for stdout, or where there is none."""
+    if suffix is None or "-" in (job.target, job.target or job.source) or not Path(job.source).name:
+        return None
+    return job.target or str(Path(job.source).with_suffix(suffix))
+
+
+def facts(outcome: Outcome) -> dict[str, object]:
     """An outcome for a report in JSON."""
-    facts: dict[str, object] = {"input": outcome.source, "output": outcome.target, "status": outcome.status}
+    out: dict[str, object] = {"input": outcome.source, "output": outcome.target or None, "status": outcome.status}
     if outcome.coded:
-        facts |= asdict(outcome.coded) | {"seconds": round(outcome.seconds, 3)}
+        out |= {k: v for k, v in asdict(outcome.coded).items() if v is not None and k != "reached"}
+        out |= {k: v for k, v in outcome.coded.reached.items() if v is not None}
+        out["seconds"] = round(outcome.seconds, 3)
     if outcome.error:
-        facts["error"] = outcome.error
+        out["error"] = outcome.error
+    if outcome.stale:
+        out["stale"] = outcome.stale
     if outcome.warnings:
-        facts["warnings"] = outcome.warnings
-    return facts
+        out["warnings"] = outcome.warnings
+    return out
 
 
-def _report(outcome: Outcome) -> None:
-    assert outcome.coded is not None
-    sizes = (outcome.source, outcome.coded.input_bytes), (outcome.target, outcome.coded.output_bytes)
-    source, target = (f"{name} ({count} bytes)" if name != "-" else name for name, count in sizes)
-    click.echo(f"{source} -> {target}, {outcome.seconds:.2f} s", err=True)
+def report(outcome: Outcome, *, verbose: bool) -> str:
+    """What was done with an input, in one line."""
+    coded = outcome.coded
+    assert coded is not None
+    if not outcome.target:
+        return f"{outcome.source}: {coded.width}x{coded.height}, {size(coded.input_bytes)}, sound, {duration(outcome.seconds)}"
+    percent = f"{size(coded.input_bytes)} to {size(coded.output_bytes)}"
+    if coded.input_bytes:
+        percent += f" ({100 * coded.output_bytes / coded.input_bytes:.1f} %)"
+    reached = coded.reached
+    parts = [f"{outcome.source} -> {outcome.target}: {percent}"]
+    parts += [f"quality {reached['quality']:g}"] if "quality" in reached else []
+    if verbose:
+        parts += [f"{reached['bpp']:.3f} bpp"] if "bpp" in reached else []
+        parts += [f"PSNR {reached['psnr']:.2f} dB"] if reached.get("psnr") is not None else []
+        parts += [f"SSIMULACRA2 {reached['ssimulacra2']:.1f}"] if reached.get("ssimulacra2") is not None else []
+        parts += [f"model {reached['model']}"] if "model" in reached else []
+    return ", ".join([*parts, duration(outcome.seconds)])
+
+
+def _stale(source: str, target: str) -> str | None:
+    """Whether an output is older than its input; outputs have the times of their inputs, so to the second."""
+    old, new = stat_of(target), stat_of(source)
+    return "older than their inputs" if old and new and int(old.st_mtime) < int(new.st_mtime) else None
 
 
 def _finished(target: str) -> bool:
     """Whether an output exists and is not empty."""
     return Path(target).is_file() and Path(target).stat().st_size > 0
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return None if path == "-" else Path(path).stat()
-    except (OSError, ValueError):
-        return None

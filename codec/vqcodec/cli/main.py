@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vqcodec.atomic import read
-from vqcodec.cli.batch import BatchOptions, plan, run
+from vqcodec.cli.archive import estimate, verify
 from vqcodec.cli.compare import compare
 from vqcodec.cli.console import Finite, guard, say, stop_politely
+from vqcodec.cli.desktop import desktop
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
+from vqcodec.cli.options import PRESETS, Bytes, Crop, outputs, preset_help, several, start, use_preset
 from vqcodec.cli.train import train
+from vqcodec.cli.view import view
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
+from vqcodec.runtimes.threads import wait_without_spinning
 
 if TYPE_CHECKING:
     from vqcodec.cli.work import Settings
@@ -39,97 +40,20 @@ class _Program(click.Group):
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="vqcodec", message="vqcodec %(version)s")
+@click.version_option(None, "-V", "--version", package_name="vqcodec", message="vqcodec %(version)s")
 def main() -> None:
     """A learned image codec: far smaller than JPEG, real files, exact on every machine."""
     stop_politely()
-
-
-class _Bytes(click.ParamType):  # type: ignore[type-arg]
-    """A number of bytes: 50000, 50k, 1.5M (k = 1000)."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(k|m|)b?", str(value).strip().lower())
-        number = round(float(match[1]) * {"": 1, "k": 1000, "m": 1_000_000}[match[2]]) if match else 0
-        if number < 1:
-            self.fail(f"{value!r} is not a number of bytes, such as 50000, 50k or 1.5M", param, ctx)
-        return number
-
-
-class _Crop(click.ParamType):  # type: ignore[type-arg]
-    """X,Y,WIDTH,HEIGHT in pixels."""
-
-    name = "x,y,width,height"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int, int, int]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            x, y, width, height = (int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not X,Y,WIDTH,HEIGHT", param, ctx)
-        if min(x, y) < 0 or min(width, height) < 1:
-            self.fail(f"{value!r} lies outside every picture", param, ctx)
-        return x, y, width, height
-
-
-def _shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of both encode and decode."""
-    for option in (
-        click.option(
-            "--json", "as_json", is_flag=True, help="Report on stdout: a line of JSON per input, then the totals."
-        ),
-        click.option("-v", "--verbose", is_flag=True, help="Report what was written."),
-        click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores by default, one with --jobs."),
-        click.option(
-            "-j",
-            "--jobs",
-            "workers",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            help="Worker processes; each loads the model once.",
-        ),
-        click.option(
-            "-r", "--recursive", is_flag=True, help="Include the pictures in folders; needs -o, keeps the tree."
-        ),
-        click.option("--max-pixels", type=click.IntRange(1), help="Refuse larger pictures.  [default: 128000000]"),
-        click.option("-f", "--force", is_flag=True, help="Overwrite outputs."),
-        click.option(
-            "-o",
-            "--output-dir",
-            "folder",
-            type=click.Path(path_type=Path, file_okay=False),
-            help="Folder for the outputs.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _start(
-    verb: str, suffix: str, make: Callable[[Settings], Work], paths: tuple[str, ...], shared: dict[str, Any]
-) -> None:
-    """Plan and run a batch. suffix: of the outputs. make: the work. shared: the values of `_shared`."""
-    from vqcodec.cli.work import Settings
-
-    folder, force, workers, as_json = (shared[name] for name in ("folder", "force", "workers", "as_json"))
-    jobs = plan(paths, folder, suffix, recursive=shared["recursive"])
-    if as_json and any("-" in (job.target, job.source if job.target is None else "") for job in jobs):
-        raise click.UsageError("stdout cannot take both the output and --json")
-    threads = shared["threads"] or (1 if min(workers, len(jobs)) > 1 else None)
-    work = make(Settings(threads, shared["max_pixels"], force))
-    run(jobs, work, BatchOptions(folder, suffix, verb, force, shared["verbose"], workers, as_json))
+    wait_without_spinning()
 
 
 @main.command()
 @click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
 @click.option(
     "-q", "--quality", type=Finite(1, 100), default=DEFAULT_QUALITY, show_default=True, help="1 smallest, 100 finest."
+)
+@click.option(
+    "-p", "--preset", type=click.Choice(list(PRESETS)), is_eager=True, callback=use_preset, help=preset_help()
 )
 @click.option(
     "--tune",
@@ -139,10 +63,18 @@ def _start(
     help="What to aim at: a good look, or PSNR.",
 )
 @click.option(
-    "--target-size", type=_Bytes(), help="Find the quality for a file of at most so many bytes: 50000, 50k, 1.5M."
+    "--target-ssimulacra2",
+    type=Finite(max=100),
+    help="Find the quality for this SSIMULACRA2: 50 medium, 70 high, 90 visually lossless.",
+)
+@click.option(
+    "--target-size", "target_bytes", type=Bytes(), help="For a file of at most so many bytes: 50000, 50k, 1.5M."
 )
 @click.option("--target-bpp", type=Finite(0, min_open=True), help="The same, in bits per pixel.")
-@click.option("--target-psnr", type=Finite(0, min_open=True), help="Find the quality for this PSNR in dB.")
+@click.option("--target-psnr", type=Finite(0, min_open=True), help="For this PSNR in dB.")
+@click.option(
+    "--max-size", type=click.IntRange(1), metavar="PX", help="Scale larger pictures down to this longer side."
+)
 @click.option(
     "-e",
     "--effort",
@@ -153,48 +85,63 @@ def _start(
 @click.option("--lossless", is_flag=True, help="Keep every pixel exactly; quality and effort mean nothing then.")
 @click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
-@_shared
+@click.option(
+    "--delete-source", is_flag=True, help="Delete inputs once their files are written, read back and verified."
+)
+@outputs
+@several
 def encode(
     paths: tuple[str, ...],
-    quality: float,
-    tune: str,
-    target_size: int | None,
-    target_bpp: float | None,
-    target_psnr: float | None,
-    effort: int | None,
+    preset: str | None,
     model: str,
-    lossless: bool,
-    strip: bool,
     no_verify: bool,
-    **shared: Any,
+    delete_source: bool,
+    **options: Any,
 ) -> None:
     """Encode pictures: photo.png -> photo.vqc.
 
-    INPUT [OUTPUT], or many inputs with -o DIR, or folders with -r, too. `-` is stdin or stdout.
+    INPUT [OUTPUT], or many inputs, or folders with -r; outputs go beside their inputs, or to -o DIR. `-` is stdin or stdout.
     """
-    if sum(t is not None for t in (target_size, target_bpp, target_psnr)) > 1:
-        raise click.UsageError("give one of --target-size, --target-bpp and --target-psnr")
-    if lossless and any(t is not None for t in (target_size, target_bpp, target_psnr)):
+    coding = (
+        "quality",
+        "tune",
+        "target_ssimulacra2",
+        "target_bytes",
+        "target_bpp",
+        "target_psnr",
+        "max_size",
+        "lossless",
+        "strip",
+    )
+    given = {name: options.pop(name) for name in coding} | {"verify": not no_verify}
+    if sum(given[name] is not None for name in coding if name.startswith("target")) > 1:
+        raise click.UsageError("give one of --target-ssimulacra2, --target-size, --target-bpp and --target-psnr")
+    if given["lossless"] and any(given[name] is not None for name in coding if name.startswith("target")):
         raise click.UsageError("--lossless has no target")
-    options = {
-        "quality": quality, "tune": tune, "target_bytes": target_size, "target_bpp": target_bpp, "target_psnr": target_psnr,
-        "lossless": lossless, "strip": strip, "verify": not no_verify,
-    }  # fmt: skip
+    if delete_source and no_verify:
+        raise click.UsageError("--delete-source needs the verification that --no-verify leaves out")
+    if delete_source and "-" in (*paths, options["output"]):
+        raise click.UsageError("--delete-source needs files, not stdin or stdout")
+    effort = options.pop("effort")
 
     def make(settings: Settings) -> Work:
         from vqcodec.cli.work import Encoding
         from vqcodec.coding.quality import chosen_effort
 
         # once for all inputs: where PyTorch is missing, it is said once
-        return Encoding(model, options | {"effort": guard(lambda: chosen_effort(effort))}, settings)
+        return Encoding(model, given | {"effort": guard(lambda: chosen_effort(effort))}, settings, delete_source)
 
-    _start("encoded", FILE_SUFFIX, make, paths, shared)
+    start("encoded", FILE_SUFFIX, make, paths, options)
 
 
 @main.command()
 @click.argument("paths", metavar="INPUT [OUTPUT] | INPUT...", nargs=-1, required=True)
+@click.option(
+    "--to", type=click.Choice(["png", "jpg", "webp", "avif"]), help="Format of outputs without a name.  [default: png]"
+)
+@click.option("--to-quality", type=click.IntRange(1, 100), help="Of JPEG, WebP and AVIF.  [default: 95]")
 @click.option("--layers", type=click.IntRange(1), help="Decode only the first N layers, a preview.")
-@click.option("--crop", type=_Crop(), metavar="X,Y,WIDTH,HEIGHT", help="Decode only this part, in pixels.")
+@click.option("--crop", type=Crop(), metavar="X,Y,WIDTH,HEIGHT", help="Decode only this part, in pixels.")
 @click.option(
     "--scale",
     type=click.Choice(["1/2", "1/4", "1/8", "1/16"]),
@@ -205,9 +152,12 @@ def encode(
 )
 @click.option("--allow-partial", is_flag=True, help="Show the intact part of a cut or damaged file.")
 @click.option("-m", "--model", help="A weights file, where the model is not an installed one.")
-@_shared
+@outputs
+@several
 def decode(
     paths: tuple[str, ...],
+    to: str | None,
+    to_quality: int | None,
     layers: int | None,
     crop: tuple[int, int, int, int] | None,
     scale: str | None,
@@ -218,8 +168,8 @@ def decode(
 ) -> None:
     """Decode files: photo.vqc -> photo.png.
 
-    INPUT [OUTPUT], or many inputs with -o DIR, or folders with -r, too. The output's suffix chooses its format; `-` is stdin, or
-    PNG on stdout.
+    INPUT [OUTPUT], or many inputs, or folders with -r; outputs go beside their inputs, or to -o DIR. The output's suffix, or
+    --to, chooses its format; `-` is stdin or stdout.
     """
     from vqcodec.cli.work import Decoding
 
@@ -229,7 +179,8 @@ def decode(
         "layers": layers, "region": crop, "scale": 1 / int(scale[2:]) if scale else 1, "max_size": max_size,
         "allow_partial": allow_partial,
     }  # fmt: skip
-    _start("decoded", PICTURE_SUFFIX, lambda settings: Decoding(model, options, settings), paths, shared)
+    suffix = f".{to}" if to else PICTURE_SUFFIX
+    start("decoded", suffix, lambda settings: Decoding(model, options, settings, suffix, to_quality), paths, shared)
 
 
 @main.command()
@@ -280,7 +231,15 @@ def completion(shell: str) -> None:
     click.echo(kind(main, {}, "vqcodec", "_VQCODEC_COMPLETE").source())
 
 
-for command in (compare, models, train, sample, interpolate):
+@main.command()
+def man() -> None:
+    """Print the manual page: `vqcodec man > vqcodec.1`."""
+    from vqcodec.cli.manual import page
+
+    click.echo(page(main, "vqcodec"), nl=False)
+
+
+for command in (verify, estimate, compare, view, desktop, models, train, sample, interpolate):
     main.add_command(command)
 
 

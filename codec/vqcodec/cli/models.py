@@ -59,6 +59,27 @@ def models_add(source: Path, name: str | None) -> None:
     guard(work)
 
 
+@models.command("web")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
+def models_web(folder: Path, model: str) -> None:
+    """Write what a web page needs to show .vqc files: the decoder's modules, and its weights without the encoder.
+
+    Then `<script type="module" src="DIR/vqc.js"></script>` and `<img src="photo.vqc">` work. Files of the same names are replaced.
+    """
+
+    def work() -> None:
+        from vqcodec.view import write_web
+
+        written = write_web(folder, model)
+        code = sum(path.stat().st_size for path in written[:-1])
+        click.echo(
+            f"{folder}: {len(written) - 1} modules, {code / 1e3:.0f} kB; {written[-1].stat().st_size / 1e6:.1f} MB of weights"
+        )
+
+    guard(work, str(folder))
+
+
 @models.command("remove")
 @click.argument("name")
 def models_remove(name: str) -> None:

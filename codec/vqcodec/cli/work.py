@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from vqcodec.atomic import output_path, read, read_stdin, write
+from vqcodec.cli.names import stat_of
 from vqcodec.cli.workers import Coded, Progress
 from vqcodec.pictures.suffixes import PICTURE_SUFFIX
 
 if TYPE_CHECKING:
     from vqbitstream.limits import Limits
+
+    from vqcodec.codec import Codec
+    from vqcodec.pictures.planes import Planes
 
 
 @dataclass(frozen=True)
@@ -24,22 +29,31 @@ class Settings:
         threads: None is the default; see `limit_threads`.
         max_pixels: None is the default limit.
         force: Replace existing outputs.
+        keep_time: Outputs get the modification time of their inputs.
+        measure: Decode what was encoded, and measure it.
     """
 
     threads: int | None = None
     max_pixels: int | None = None
     force: bool = False
+    keep_time: bool = True
+    measure: bool = False
 
     def limits(self) -> Limits:
         from vqbitstream.limits import Limits
 
         return Limits() if self.max_pixels is None else Limits(max_pixels=self.max_pixels)
 
-    def apply(self) -> None:
-        """Set the number of threads of this process."""
+    def apply(self, pixels: int | None = None) -> None:
+        """Set the number of threads of this process, for a picture of so many pixels."""
         from vqcodec.runtimes.threads import limit_threads
 
-        limit_threads(self.threads)
+        limit_threads(self.threads, pixels)
+
+    def write(self, source: str, target: str, fill: Callable[[IO[bytes]], object]) -> int:
+        """Write an output; see `vqcodec.atomic.write`."""
+        stat = stat_of(source) if self.keep_time else None
+        return write(target, fill, self.force, stat.st_mtime_ns if stat else None)
 
 
 @dataclass(frozen=True)
@@ -50,11 +64,13 @@ class Encoding:
         model: Name or weights file.
         options: Keywords of `Codec.encode`.
         settings: Threads, limits.
+        delete_source: Delete the input once its file is written, read back and verified.
     """
 
     model: str
     options: dict[str, Any]
     settings: Settings
+    delete_source: bool = False
 
     def prepare(self) -> None:
         self.settings.apply()
@@ -63,15 +79,51 @@ class Encoding:
         import vqbitstream
 
         from vqcodec import api
+        from vqcodec.pictures.reading import to_planes
+        from vqcodec.pictures.resizing import shrunk
 
-        self.settings.apply()
         limits = self.settings.limits()
         picture = read_stdin(limits) if source == "-" else source
         size = Path(picture).stat().st_size if isinstance(picture, str) else picture.getbuffer().nbytes
-        data = api.load_model(self.model).encode(picture, limits=limits, progress=progress, **self.options)
+        options = dict(self.options)
+        planes = to_planes(picture, limits, strip=options.pop("strip", False))
+        planes = shrunk(planes, options.pop("max_size", None))
+        self.settings.apply(planes.colour.shape[0] * planes.colour.shape[1])
+        codec = api.load_model(self.model)
+        data = codec.encode(planes, limits=limits, progress=progress, **options)
         header = vqbitstream.unpack_header(data, limits)
-        write(target, lambda file: file.write(data), self.settings.force)
-        return Coded(header.width, header.height, size, len(data))
+        reached: dict[str, Any] = {"quality": header.quality_centi / 100}
+        if self.settings.measure:
+            reached |= measured(codec, planes, data, limits)
+        self.settings.write(source, target, lambda file: file.write(data))
+        if self.delete_source:
+            codec.verify(vqbitstream.read_bytes(target, limits), limits)
+            Path(source).unlink()
+        return Coded(header.width, header.height, size, len(data), reached)
+
+    def differs(self, source: str, target: str) -> str | None:
+        """By the header of the existing file: quality, tune, model, and a size above the largest."""
+        import vqbitstream
+        from vqbitstream.errors import VQCError
+        from vqbitstream.header import TUNES
+
+        from vqcodec.models import store
+
+        try:
+            with Path(target).open("rb") as file:
+                header = vqbitstream.read_head(file, self.settings.limits(), partial=True)[0]
+        except (OSError, VQCError):
+            return "unreadable"
+        options = self.options
+        targets = any(options.get(name) is not None for name in options if name.startswith("target"))
+        wanted_id = store.id_of(self.model)
+        same = (
+            (targets or header.quality_centi == round(100 * options["quality"]))
+            and TUNES[header.tune] == options["tune"]
+            and (wanted_id is None or header.model_id.hex() == wanted_id)
+            and max(header.width, header.height) <= (options.get("max_size") or 1 << 62)
+        )
+        return None if same else "of other settings"
 
 
 @dataclass(frozen=True)
@@ -82,11 +134,15 @@ class Decoding:
         model: Name or weights file; None is the installed model that the file names.
         options: Keywords of `Codec.decode`.
         settings: Threads, limits.
+        suffix: Chooses the format on stdout.
+        to_quality: Of lossy formats.
     """
 
     model: str | None
     options: dict[str, Any]
     settings: Settings
+    suffix: str = PICTURE_SUFFIX
+    to_quality: int | None = None
 
     def prepare(self) -> None:
         self.settings.apply()
@@ -96,7 +152,7 @@ class Decoding:
         from vqcodec import api
         from vqcodec.pictures.writing import check_suffix, write_picture
 
-        suffix = PICTURE_SUFFIX if target == "-" else Path(target).suffix.lower()
+        suffix = self.suffix if target == "-" else Path(target).suffix.lower()
         check_suffix(suffix)
         self.settings.apply()
         limits = self.settings.limits()
@@ -105,8 +161,67 @@ class Decoding:
             image = api.decode(raw, limits=limits, progress=progress, **self.options)
         else:
             image = api.load_model(self.model).decode(raw, limits=limits, progress=progress, **self.options)
-        written = write(target, lambda file: write_picture(image, file, suffix), self.settings.force)
+        written = self.settings.write(
+            source, target, lambda file: write_picture(image, file, suffix, quality=self.to_quality)
+        )
         return Coded(image.width, image.height, len(raw), written)
+
+    def differs(self, source: str, target: str) -> str | None:
+        return None  # a picture does not say how it was decoded
+
+
+@dataclass(frozen=True)
+class Verifying:
+    """Checks a file: every checksum, and its indices and alpha are decoded.
+
+    Attributes:
+        model: Name or weights file; None is the installed model that the file names.
+        settings: Threads, limits.
+    """
+
+    model: str | None
+    settings: Settings
+
+    def prepare(self) -> None:
+        self.settings.apply()
+
+    def __call__(self, source: str, target: str, progress: Progress) -> Coded:
+        import vqbitstream
+
+        from vqcodec import api
+        from vqcodec.models import store
+
+        self.settings.apply()
+        limits = self.settings.limits()
+        raw = read(source, limits)
+        header = vqbitstream.unpack(raw, limits).header
+        name = self.model if self.model is not None else store.find_id(header.model_id).name
+        api.load_model(name).verify(raw, limits)
+        return Coded(header.width, header.height, len(raw), 0)
+
+    def differs(self, source: str, target: str) -> str | None:
+        return None
+
+
+def measured(codec: Codec, planes: Planes, data: bytes, limits: Limits) -> dict[str, Any]:
+    """What an encode reached: bpp, psnr in dB (None if nothing was lost), ssimulacra2 (None without PyTorch), model."""
+    from vqcodec.coding.quality import torch_is_installed
+    from vqcodec.pictures.psnr import psnr
+
+    decoded = codec.decode_planes(data, limits=limits).colour
+    height, width = decoded.shape[:2]
+    same = (decoded == planes.colour).all()
+    score = None
+    if torch_is_installed():
+        from vqcodec.vqvae.ssimulacra2 import ssimulacra2
+
+        score = ssimulacra2(planes.colour, decoded)
+    return {
+        "bpp": round(8 * len(data) / (height * width), 4),
+        "psnr": None if same else round(psnr(planes.colour, decoded), 2),
+        "ssimulacra2": None if score is None else round(score, 2),
+        "model": Path(codec.name).stem,
+    }
 
 
 def compare_files(

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,12 +34,14 @@ class Coded:
         height: Pixels.
         input_bytes: Size of the input.
         output_bytes: Size of the output.
+        reached: What is known of the result: quality, bpp, psnr (dB), ssimulacra2, model.
     """
 
     width: int
     height: int
     input_bytes: int
     output_bytes: int
+    reached: dict[str, Any] = field(default_factory=dict)
 
 
 class Work(Protocol):
@@ -50,6 +52,9 @@ class Work(Protocol):
 
     def __call__(self, source: str, target: str, progress: Progress) -> Coded:
         """Work on one input. `progress` is called with the share done, 0..1. Raises what `explained` explains."""
+
+    def differs(self, source: str, target: str) -> str | None:
+        """Such as "of other settings": why an existing output is not what would be made now. None if it is, or nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Outcome:
         error: One line if it failed, else None.
         warnings: One line each.
         seconds: Spent on it.
+        stale: Why an output that exists already is not what would be made now.
     """
 
     source: str
@@ -71,6 +77,7 @@ class Outcome:
     error: str | None = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    stale: str | None = None
 
     @property
     def status(self) -> str:
@@ -87,7 +94,7 @@ def attempt(work: Work, task: Task, progress: Progress) -> Outcome:
     coded, problem = None, None
     begun = time.monotonic()
     try:
-        with explained(source, target, warn=warnings.append):
+        with explained(*filter(None, task), warn=warnings.append):
             coded = work(source, target, progress)
     except Failed as error:
         problem = str(error)
@@ -100,10 +107,10 @@ def alone(work: Work, tasks: Iterable[Task], progress: Progress) -> Outcomes:
         yield attempt(work, task, progress)
 
 
-def spread(work: Work, tasks: Iterable[Task], count: int, tick: Callable[[], object]) -> Outcomes:
+def spread(work: Work, tasks: Iterable[Task], count: int, tick: Progress) -> Outcomes:
     """Do the tasks in `count` processes; outcomes come as they are ready. Closing the generator ends the processes.
 
-    tick is called now and then. Raises Failed where workers cannot be started.
+    tick is called now and then with the inputs in work, as a sum of shares. Raises Failed where workers cannot be started.
     """
     from multiprocessing.connection import wait
 
@@ -114,7 +121,7 @@ def spread(work: Work, tasks: Iterable[Task], count: int, tick: Callable[[], obj
             workers.append(_Worker(work, task))
         while workers:
             ready = wait([worker.pipe for worker in workers], TICK_S)
-            tick()
+            tick(sum(worker.share for worker in workers))
             for worker in [w for w in workers if w.pipe in ready]:
                 outcome = worker.receive()
                 if outcome is None:
@@ -156,16 +163,19 @@ class _Worker:
         self.give(task)
 
     def give(self, task: Task) -> None:
-        self.task = task
+        self.task, self.share = task, 0.0
         with suppress(OSError):  # it has died: `receive` says so
             self.pipe.send(task)
 
     def receive(self) -> Outcome | None:
-        """The outcome of its task; None where it has only just started. Raises Failed where it never did."""
+        """The outcome of its task; None where it has started, or says how far it is. Raises Failed where it never started."""
         try:
-            outcome: Outcome | None = self.pipe.recv()
+            said: Outcome | float | None = self.pipe.recv()
             self.started = True
-            return outcome
+            if isinstance(said, Outcome):
+                return said
+            self.share = said or 0.0
+            return None
         except (EOFError, OSError):
             self.dead = True
         self.end()
@@ -192,7 +202,20 @@ def _serve(pipe: Connection[Any, Any], work: Work) -> None:
     with suppress(EOFError, OSError, KeyboardInterrupt):
         pipe.send(None)
         while True:
-            pipe.send(attempt(work, pipe.recv(), lambda _: None))
+            pipe.send(attempt(work, pipe.recv(), _now_and_then(pipe.send)))
+
+
+def _now_and_then(send: Callable[[float], object]) -> Progress:
+    """Passes the share on, at most every half second."""
+    said = time.monotonic()
+
+    def progress(share: float) -> None:
+        nonlocal said
+        if time.monotonic() - said > TICK_S:
+            said = time.monotonic()
+            send(share)
+
+    return progress
 
 
 @contextmanager

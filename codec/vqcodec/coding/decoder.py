@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from numbers import Real
 
@@ -16,6 +15,7 @@ from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
 from vqbitstream.overlay import unpack_overlay
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
+from vqcodec.arguments import checked_whole, region_numbers
 from vqcodec.pictures.planes import Pixels, Planes
 from vqcodec.runtimes.preview import FACTORS
 from vqcodec.runtimes.strips import Latent, Transforms
@@ -212,7 +212,7 @@ def _reduced(plane: Pixels, factor: int) -> Pixels:
 
 
 def _checked_layers(header: Header, layers: int | None) -> int:
-    layers = header.layers if layers is None else operator.index(layers)
+    layers = header.layers if layers is None else checked_whole("layers", layers, 1)
     if not header.layers and layers in (0, 1):
         return 0
     if not 1 <= layers <= header.layers:
@@ -225,7 +225,7 @@ def checked_region(header: Header, region: Region | None) -> Rect:
     whole = Rect(0, header.height, 0, header.width)
     if region is None:
         return whole
-    left, top, width, height = map(operator.index, region)
+    left, top, width, height = region_numbers(region)
     if min(width, height) < 1 or not whole.contains(shown := Rect(top, top + height, left, left + width)):
         raise ValueError(f"region {left},{top},{width},{height} is not inside {header.width}x{header.height} pixels")
     return shown
@@ -248,6 +248,5 @@ def preview_factor(scale: float, max_size: int | None, longest: int) -> int:
         return round(1 / scale)
     if scale != 1:
         raise ValueError("give one of scale and max_size")
-    if operator.index(max_size) < 1:
-        raise ValueError(f"max_size must be at least 1, not {max_size}")
+    checked_whole("max_size", max_size, 1)
     return max((n for n in FACTORS if -(-longest // n) >= max_size), default=1)

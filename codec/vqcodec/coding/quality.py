@@ -11,6 +11,8 @@ import numpy.typing as npt
 from vqbitstream.errors import VQCError
 from vqbitstream.header import STEP_CODE_MAX, STEP_CODE_MIN, TUNES
 
+from vqcodec.arguments import checked_choice, checked_number
+
 QUALITY_MIN, QUALITY_MAX = 1.0, 100.0
 EFFORTS = range(1, 10)
 DEFAULT_EFFORT, EFFORT_WITHOUT_TORCH = 5, 1
@@ -18,17 +20,19 @@ ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: ef
 NOISY_ROUNDS = 10  # as many make use of noise
 NOISE = 0.2  # steps
 
-Curve = npt.NDArray[np.float64]  # rows of quality, bits per pixel, PSNR in dB, rising
-# What a quality gives: of each tune the mean of five photographs, with the shipped weights.
+Curve = npt.NDArray[np.float64]  # rows of quality, bits per pixel, PSNR in dB, SSIMULACRA2, rising
+# Where the search starts: of each tune the mean of five photographs, with the shipped weights (of SSIMULACRA2, Kodak's).
 # The curve of any one picture has about this shape.
 TYPICAL: dict[str, Curve] = {
     "psnr": np.array([
-        (1, 0.027, 22.8), (10, 0.063, 25.4), (20, 0.119, 27.1), (30, 0.212, 28.8), (40, 0.375, 30.8), (50, 0.633, 33.0),
-        (60, 1.031, 35.4), (70, 1.656, 38.1), (80, 2.613, 41.3), (90, 3.782, 44.5), (100, 5.407, 47.3),
+        (1, 0.027, 22.8, -64), (10, 0.063, 25.4, -48.3), (20, 0.119, 27.1, -25.2), (30, 0.212, 28.8, 0.3),
+        (40, 0.375, 30.8, 26.9), (50, 0.633, 33.0, 48.8), (60, 1.031, 35.4, 65.3), (70, 1.656, 38.1, 76.9),
+        (80, 2.613, 41.3, 84.7), (90, 3.782, 44.5, 90.1), (100, 5.407, 47.3, 93.5),
     ]),
     "eye": np.array([
-        (1, 0.029, 22.8), (10, 0.049, 24.7), (20, 0.093, 26.4), (30, 0.178, 28.3), (40, 0.229, 29.0), (50, 0.315, 30.1),
-        (60, 0.447, 31.4), (70, 0.682, 33.2), (80, 1.191, 36.1), (90, 2.753, 41.8), (100, 4.452, 45.9),
+        (1, 0.029, 22.8, -60.6), (10, 0.049, 24.7, -44.7), (20, 0.093, 26.4, -13), (30, 0.178, 28.3, 18.8),
+        (40, 0.229, 29.0, 29.7), (50, 0.315, 30.1, 41.7), (60, 0.447, 31.4, 53.4), (70, 0.682, 33.2, 65.3),
+        (80, 1.191, 36.1, 77.4), (90, 2.753, 41.8, 88.9), (100, 4.452, 45.9, 93.2),
     ]),
 }  # fmt: skip
 
@@ -59,8 +63,7 @@ class QualityScale:
 
     def step_code(self, quality: float, tune: int) -> int:
         """The step code of a quality in 1..100. Raises ValueError for another quality."""
-        if not QUALITY_MIN <= quality <= QUALITY_MAX:
-            raise ValueError(f"quality must lie in 1..100, not {quality}")
+        quality = checked_number("quality", quality, QUALITY_MIN, QUALITY_MAX)
         return round(float(np.interp(quality, np.arange(1, 101), self._step_codes[tune])))
 
     def layers(self, quality: float, tune: int) -> int:
@@ -70,9 +73,7 @@ class QualityScale:
 
 def tune_number(tune: str) -> int:
     """Index of a tune in `TUNES`. Raises ValueError for another name."""
-    if tune not in TUNES:
-        raise ValueError(f"tune must be one of {', '.join(sorted(TUNES))}, not {tune!r}")
-    return TUNES.index(tune)
+    return TUNES.index(checked_choice("tune", tune, TUNES))
 
 
 def torch_is_installed() -> bool:
@@ -98,7 +99,7 @@ def chosen_effort(effort: int | None) -> int:
         )  # fmt: skip
         return EFFORT_WITHOUT_TORCH
     if not isinstance(effort, Integral) or isinstance(effort, bool) or effort not in EFFORTS:
-        raise ValueError(f"effort must be a whole number in 1..9, not {effort}")
+        raise ValueError(f"effort must be a whole number in 1..9, not {effort!r}")
     if ROUNDS[effort] and not torch_is_installed():
         raise ValueError(
             f"effort {effort} needs PyTorch: pip install 'vqcodec[torch]', or use effort {EFFORT_WITHOUT_TORCH}"

@@ -1,4 +1,4 @@
-"""Rate control: finds the quality at which a picture meets a size or a PSNR, in at most six encodes."""
+"""Rate control: finds the quality at which a picture meets a size, a PSNR or an SSIMULACRA2, in at most six encodes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,46 @@ import vqbitstream
 from vqbitstream.limits import Limits
 from vqbitstream.tiles import Progress
 
+from vqcodec.arguments import checked_number
 from vqcodec.coding.decoder import Decoder
 from vqcodec.coding.defaults import DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder
-from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, TYPICAL, Curve, TargetError, chosen_effort
-from vqcodec.pictures.planes import Planes
+from vqcodec.coding.quality import (
+    QUALITY_MAX,
+    QUALITY_MIN,
+    TYPICAL,
+    Curve,
+    TargetError,
+    chosen_effort,
+    torch_is_installed,
+)
+from vqcodec.pictures.planes import Pixels, Planes
 from vqcodec.pictures.psnr import psnr
 
 MAX_ENCODES = 6
-SIZE_TOLERANCE, PSNR_TOLERANCE_DB = 0.02, 0.1
+SIDE_MIN = 8  # pixels that SSIMULACRA2 needs
+SIZE_TOLERANCE, PSNR_TOLERANCE_DB, SSIMULACRA2_TOLERANCE = 0.02, 0.1, 1.0
 _UNLIMITED = Limits(max_pixels=1 << 62, max_side_px=1 << 32, max_file_bytes=1 << 62, max_metadata_bytes=1 << 32)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of target.
+
+    Attributes:
+        tolerance: How far off the goal will do: a share of a size, else in the unit.
+        unit: For messages.
+        column: Of `TYPICAL`.
+    """
+
+    tolerance: float
+    unit: str
+    column: int
+
+
+SIZE = Kind(SIZE_TOLERANCE, " bytes", 1)
+PSNR = Kind(PSNR_TOLERANCE_DB, " dB", 2)
+SSIMULACRA2 = Kind(SSIMULACRA2_TOLERANCE, " SSIMULACRA2", 3)
 
 
 @dataclass(frozen=True)
@@ -29,40 +59,53 @@ class Target:
     """What to reach.
 
     Attributes:
-        value: At most this many bytes, or this PSNR in dB to within 0.1.
-        is_psnr: Whether the target is a PSNR.
+        value: At most this many bytes; or this PSNR in dB, or SSIMULACRA2, to within its tolerance.
+        kind: `SIZE`, `PSNR` or `SSIMULACRA2`.
         pixels: Of the picture.
     """
 
     value: float
-    is_psnr: bool
+    kind: Kind
     pixels: int
 
     @classmethod
     def of(
-        cls, target_bytes: int | None, target_bpp: float | None, target_psnr: float | None, shape: tuple[int, ...]
-    ) -> Target | None:
-        """From the keywords of `vqcodec.encode`. Raises ValueError if there is more than one, or one is not positive."""
-        given = [t for t in (target_bytes, target_bpp, target_psnr) if t is not None]
+        cls, target_bytes: int | None, target_bpp: float | None, target_psnr: float | None, target_ssimulacra2: float | None,
+        shape: tuple[int, ...],
+    ) -> Target | None:  # fmt: skip
+        """From the keywords of `vqcodec.encode`. Raises ValueError if there is more than one, or one is out of range."""
+        named = {
+            "target_bytes": target_bytes, "target_bpp": target_bpp, "target_psnr": target_psnr,
+            "target_ssimulacra2": target_ssimulacra2,
+        }  # fmt: skip
+        given = {name: value for name, value in named.items() if value is not None}
         if not given:
             return None
         if len(given) > 1:
-            raise ValueError("give one target: bytes, bpp or psnr")
-        if not 0 < given[0] < 1e15:
-            raise ValueError(f"a target must be a positive number, not {given[0]}")
+            raise ValueError(f"give one target, not {' and '.join(given)}")
+        ((name, value),) = given.items()
         pixels = shape[0] * shape[1]
-        value = math.floor(target_bpp * pixels / 8) if target_bpp is not None else given[0]
-        return cls(value, target_psnr is not None, pixels)
+        if name == "target_ssimulacra2":
+            checked_number(name, value, -100, 100)
+            if not torch_is_installed():
+                raise ValueError("target_ssimulacra2 needs PyTorch: pip install 'vqcodec[torch]'")
+            if min(shape[:2]) < SIDE_MIN:
+                raise ValueError(f"target_ssimulacra2 needs a picture of at least {SIDE_MIN} pixels a side")
+            return cls(value, SSIMULACRA2, pixels)
+        checked_number(name, value, 0, 1e15, above=True)
+        if name == "target_psnr":
+            return cls(value, PSNR, pixels)
+        return cls(math.floor(value * pixels / 8) if name == "target_bpp" else value, SIZE, pixels)
 
     def says(self, attempt: Attempt) -> str:
         """What an attempt reached, for a message."""
-        if self.is_psnr:
-            return f"{attempt.psnr_db:.2f} dB (quality {attempt.quality:g})"
+        if self.kind is not SIZE:
+            return f"{attempt.reached:.2f}{self.kind.unit} (quality {attempt.quality:g})"
         bpp = 8 * len(attempt.data) / self.pixels
         return f"{len(attempt.data)} bytes ({bpp:.4f} bpp, quality {attempt.quality:g})"
 
     def __str__(self) -> str:
-        return f"{self.value:g} dB" if self.is_psnr else f"{self.value:.0f} bytes"
+        return f"{self.value:.0f} bytes" if self.kind is SIZE else f"{self.value:g}{self.kind.unit}"
 
 
 @dataclass(frozen=True)
@@ -73,13 +116,13 @@ class Attempt:
         quality: 1..100.
         data: The file.
         payload_bytes: Of the entropy-coded sections.
-        psnr_db: 0 if the target is a size.
+        reached: PSNR in dB or SSIMULACRA2; 0 if the target is a size.
     """
 
     quality: float
     data: bytes
     payload_bytes: int
-    psnr_db: float = 0.0
+    reached: float = 0.0
 
 
 def reach(
@@ -98,12 +141,22 @@ def reach(
 
     def attempt(quality: float) -> Attempt:
         data, stats = encoder.encode(planes, quality=quality, tune=tune, effort=effort, verify=False)
-        if not target.is_psnr:
+        if target.kind is SIZE:
             return Attempt(quality, data, stats.payload_bytes)
         decoded = decoder.decode(vqbitstream.unpack(data, _UNLIMITED)).colour
-        return Attempt(quality, data, stats.payload_bytes, psnr(planes.colour, decoded))
+        return Attempt(quality, data, stats.payload_bytes, _measured(target.kind, planes.colour, decoded))
 
     return search(target, attempt, progress or (lambda _: None), TYPICAL[tune])
+
+
+def _measured(kind: Kind, original: Pixels, decoded: Pixels) -> float:
+    if kind is PSNR:
+        return psnr(original, decoded)
+    from vqcodec.vqvae.ssimulacra2 import ssimulacra2
+
+    score = ssimulacra2(original, decoded)
+    assert score is not None  # `Target.of` has seen the sides
+    return score
 
 
 def search(
@@ -126,21 +179,23 @@ def search(
     tries: list[Attempt] = []
 
     def off(a: Attempt) -> float:
-        """How far above the goal: in dB, or in the logarithm of the payload. The goal of a size is 1 % below it."""
-        if target.is_psnr:
-            return a.psnr_db - target.value
+        """How far above the goal: in its unit, or in the logarithm of the payload. The goal of a size is 1 % below it."""
+        if target.kind is not SIZE:
+            return a.reached - target.value
         fixed = len(a.data) - a.payload_bytes
         goal = max(target.value * (1 - SIZE_TOLERANCE / 2) - fixed, 1)
         return float(np.log((a.payload_bytes + 1) / (goal + 1)))
 
     def met(a: Attempt) -> bool:
-        if target.is_psnr:
-            return abs(off(a)) <= PSNR_TOLERANCE_DB
+        if target.kind is not SIZE:
+            return abs(off(a)) <= target.kind.tolerance
         return (1 - SIZE_TOLERANCE) * target.value <= len(a.data) <= target.value
 
     qualities = curve[:, 0]
-    typical = curve[:, 2] if target.is_psnr else np.log(curve[:, 1] * target.pixels / 8)
-    start = target.value if target.is_psnr else np.log(max(target.value * (1 - SIZE_TOLERANCE / 2) - 48, 1))
+    typical, start = curve[:, target.kind.column], target.value
+    if target.kind is SIZE:
+        typical = np.log(typical * target.pixels / 8)
+        start = np.log(max(target.value * (1 - SIZE_TOLERANCE / 2) - 48, 1))
     quality: float | None = round(float(np.interp(start, typical, qualities)), 4)
     while quality is not None and len(tries) < MAX_ENCODES:
         tries.append(attempt(quality))
@@ -193,12 +248,13 @@ def _nearest(target: Target, tries: list[Attempt]) -> bytes:
     """The best attempt when none met the target. Warns, or raises TargetError."""
 
     def miss(a: Attempt) -> float:
-        return abs((a.psnr_db if target.is_psnr else len(a.data)) - target.value)
+        return abs((len(a.data) if sized else a.reached) - target.value)
 
-    fitting = tries if target.is_psnr else [a for a in tries if len(a.data) <= target.value]
+    sized = target.kind is SIZE
+    fitting = [a for a in tries if len(a.data) <= target.value] if sized else tries
     best = min(fitting or tries, key=miss)
-    at_end = best.quality == (QUALITY_MAX if target.is_psnr else QUALITY_MIN)
-    if not fitting or (target.is_psnr and at_end and best.psnr_db < target.value):
+    at_end = best.quality == (QUALITY_MIN if sized else QUALITY_MAX)
+    if not fitting or (not sized and at_end and best.reached < target.value):
         possible = "the nearest possible" if at_end else "the nearest found"
         raise TargetError(f"{target} cannot be reached; {possible} is {target.says(best)}")
     warnings.warn(f"the nearest to {target} that was found is {target.says(best)}", stacklevel=5)

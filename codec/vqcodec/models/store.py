@@ -139,11 +139,17 @@ class ModelFile:
         name: `find` takes it.
         path: Of the weights file.
         sha256: Of a shipped model, hexadecimal, else None.
+        model_id: Of a shipped model, 16 hexadecimal digits, else None.
     """
 
     name: str
     path: Path
     sha256: str | None
+    model_id: str | None = None
+
+    @classmethod
+    def shipped(cls, entry: ModelEntry) -> ModelFile:
+        return cls(entry.name, entry.path, entry.sha256, entry.model_id)
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def find(name: str | Path = "default") -> ModelFile:
     """A model by its name, or by the path of its weights file. Raises ModelError."""
     for number, entry in enumerate(manifest()):
         if name == entry.name or (name == "default" and number == 0):
-            return ModelFile(entry.name, entry.path, entry.sha256)
+            return ModelFile.shipped(entry)
     for own in user_models():
         if name == own.name:
             return ModelFile(own.name, own.path, None)
@@ -178,6 +184,13 @@ def find(name: str | Path = "default") -> ModelFile:
     raise ModelError(f"no model named {name!r}; there are: {', '.join(names)}")
 
 
+def id_of(name: str | Path) -> str | None:
+    """The id of an installed model, 16 hexadecimal digits; None for the path of a weights file, or an unknown name."""
+    known: list[ModelEntry | UserModel] = [*user_models(), *manifest()]
+    ids: dict[str | Path, str] = {entry.name: entry.model_id for entry in known}
+    return ids.get(manifest()[0].name if name == "default" else name)
+
+
 def find_id(wanted: bytes) -> ModelFile:
     """The installed model with this id. Raises UnsupportedError."""
     named = wanted.hex()
@@ -185,7 +198,11 @@ def find_id(wanted: bytes) -> ModelFile:
     for entry in known:
         if entry.model_id == wanted.hex():
             if entry.path.exists():
-                return ModelFile(entry.name, entry.path, entry.sha256 if isinstance(entry, ModelEntry) else None)
+                return (
+                    ModelFile.shipped(entry)
+                    if isinstance(entry, ModelEntry)
+                    else ModelFile(entry.name, entry.path, None)
+                )
             named = f"{named} ({entry.name})"
     raise UnsupportedError(
         f"the file needs model {named}, which is not installed; add its weights with: vqcodec models add FILE"
@@ -193,7 +210,7 @@ def find_id(wanted: bytes) -> ModelFile:
 
 
 def load(model: ModelFile | str | Path = "default") -> Weights:
-    """Read a model; the SHA-256 of a shipped one is verified. Raises ModelError."""
+    """Read a model. The SHA-256 of a shipped one is verified, and says that it is sound. Raises ModelError."""
     file = model if isinstance(model, ModelFile) else find(model)
     if file.sha256 is not None:
         try:
@@ -203,9 +220,10 @@ def load(model: ModelFile | str | Path = "default") -> Weights:
             raise ModelError(f"{file.path}: {error.strerror}") from None
         if actual != file.sha256:
             raise ModelError(f"{file.path}: SHA-256 is {actual[:12]}…, the manifest says {file.sha256[:12]}…")
-    tensors, sizes = read_weights(file.path)
+    tensors, sizes = read_weights(file.path, checked=file.sha256 is not None)
     try:
         config = ModelConfig.from_dict(sizes)
     except (ValueError, TypeError) as error:
         raise ModelError(f"{file.path}: not a sound weights file ({error})") from None
-    return Weights(file, tensors, config, model_id(tensors, sizes))
+    identity = model_id(tensors, sizes) if file.model_id is None else bytes.fromhex(file.model_id)
+    return Weights(file, tensors, config, identity)

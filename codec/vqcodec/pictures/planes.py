@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from vqbitstream.alpha import pack_plane
 from vqbitstream.errors import VQCError
 
 Pixels = npt.NDArray[np.uint8]
-Picture = Image.Image | str | Path | IO[bytes] | npt.NDArray[np.generic]
 
 
 class ImageError(VQCError):
@@ -39,3 +38,13 @@ class Planes:
     def packed_alpha(self) -> bytes | None:
         """The alpha section's payload, packed once however often the colours are encoded."""
         return None if self.alpha is None else pack_plane(self.alpha)
+
+
+@runtime_checkable
+class ImageTensor(Protocol):
+    """A torch tensor, uint8 [C, H, W]."""
+
+    def numpy(self, *, force: bool = False) -> npt.NDArray[np.generic]: ...
+
+
+Picture = Image.Image | str | Path | IO[bytes] | npt.NDArray[np.generic] | ImageTensor | Planes

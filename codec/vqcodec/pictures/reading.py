@@ -17,7 +17,7 @@ from vqbitstream.errors import LimitError, VQCError
 from vqbitstream.limits import Limits
 
 from vqcodec.pictures import metadata as meta
-from vqcodec.pictures.planes import ImageError, Picture, Planes
+from vqcodec.pictures.planes import ImageError, ImageTensor, Picture, Planes
 
 _BITS_PER_SAMPLE = 258  # TIFF tag
 _TURN = {
@@ -35,7 +35,8 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapp
     dropped. Of several frames the current one is kept (the first of a file), with a warning.
 
     Args:
-        image: A PIL image, a path, an open binary file, or a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4].
+        image: A PIL image, a path, an open binary file, a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], a torch.uint8
+            tensor [C, H, W], or planes.
         limits: What to accept.
         strip: Leave out ICC profile, EXIF and XMP.
         info: icc_profile, exif and xmp that replace those of a PIL image.
@@ -44,12 +45,21 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapp
         ImageError: The picture cannot be read.
         LimitError: The picture is too large.
     """
+    if isinstance(image, Planes):
+        limits.check_size(image.colour.shape[1], image.colour.shape[0])
+        return Planes(image.colour, image.alpha) if strip else image
     if isinstance(image, np.ndarray):
         return _from_array(image, limits)
+    if isinstance(image, ImageTensor) and type(image).__module__.partition(".")[0] == "torch":
+        return _from_tensor(image, limits)
     if isinstance(image, Image.Image):
         return _from_pil(image, limits, "the picture", strip, info)
     if isinstance(image, bytes | bytearray):
         raise ImageError("the picture: bytes of a file; wrap them in io.BytesIO")
+    if isinstance(image, ImageTensor) or not (isinstance(image, str | Path) or hasattr(image, "read")):
+        raise ImageError(
+            f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
+        )
     name = str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture"))
     with _opened(image, name, limits) as opened:
         return _from_pil(opened, limits, name, strip)
@@ -184,6 +194,19 @@ def _from_deep(image: Image.Image, name: str) -> Image.Image:
     if isinstance(transparent := image.info.get("transparency"), int):
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
+
+
+def _from_tensor(tensor: Any, limits: Limits) -> Planes:
+    if (
+        tensor.ndim not in (2, 3)
+        or (tensor.ndim == 3 and tensor.shape[0] not in (1, 2, 3, 4))
+        or str(tensor.dtype) != "torch.uint8"
+    ):
+        raise ImageError(
+            f"expected a torch.uint8 tensor [C, H, W] of 1 to 4 channels, or [H, W], got {tensor.dtype} {list(tensor.shape)}"
+        )
+    array = tensor.numpy(force=True)
+    return _from_array(array if array.ndim == 2 else np.ascontiguousarray(array.transpose(1, 2, 0)), limits)
 
 
 def _from_array(array: npt.NDArray[np.generic], limits: Limits) -> Planes:

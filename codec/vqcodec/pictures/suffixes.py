@@ -12,3 +12,22 @@ PICTURE_SUFFIXES = frozenset(  # taken from folders and tar shards; an input tha
         ".jpx", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".tif", ".tiff", ".webp",
     }
 )  # fmt: skip
+RAW_SUFFIXES = frozenset(  # of cameras; Pillow reads none of them
+    {
+        ".3fr",
+        ".arw",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".erf",
+        ".iiq",
+        ".nef",
+        ".nrw",
+        ".orf",
+        ".pef",
+        ".raf",
+        ".rw2",
+        ".srw",
+        ".x3f",
+    }
+)

@@ -20,6 +20,8 @@ WRITABLE = {  # format -> whether it keeps alpha, and which metadata
     "JPEG": (False, {"icc_profile", "exif", "xmp"}), "JPEG2000": (True, set()), "TGA": (True, set()), "BMP": (False, set()),
     "PPM": (False, set()),
 }  # fmt: skip
+LOSSY_QUALITY, FULL_COLOUR_FROM = 95, 90
+PNG_LEVEL = 1  # of zlib: a decoded photograph is 2 % larger than at Pillow's 6, and written in a third of the time
 _JPEG_SEGMENT_BYTES = 65533 - 64  # of EXIF or XMP, with room for their headers
 _NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
 
@@ -56,13 +58,14 @@ def check_suffix(suffix: str) -> str:
     return kind
 
 
-def write_picture(image: Image.Image, file: IO[bytes], suffix: str) -> None:
+def write_picture(image: Image.Image, file: IO[bytes], suffix: str, *, quality: int | None = None) -> None:
     """Write a decoded picture with its metadata. Warns of metadata that the format cannot hold.
 
     Args:
         image: The picture.
         file: Where to write it.
         suffix: Chooses the format, such as ".png".
+        quality: Of JPEG, WebP and AVIF, 1..100; 95 by default.
 
     Raises:
         ImageError: The format is not one of `WRITABLE`, or it cannot hold the picture.
@@ -88,10 +91,12 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str) -> None:
     if "xmp" in options and kind == "TIFF":
         options["tiffinfo"] = ImageFileDirectory_v2()
         options["tiffinfo"][_XMP_TAG] = options.pop("xmp")
-    if kind == "JPEG":
-        options |= {"quality": 95, "subsampling": 0}
-    elif kind in ("WEBP", "AVIF"):
-        options["quality"] = 95
+    if kind in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = LOSSY_QUALITY if quality is None else quality
+    if kind == "JPEG" and options["quality"] >= FULL_COLOUR_FROM:
+        options["subsampling"] = 0
+    elif kind == "PNG":
+        options["compress_level"] = PNG_LEVEL
     try:
         plain.save(file, format=kind, **options)
     except Exception as error:  # Pillow's writers parse EXIF, and raise almost anything on a damaged one
@@ -104,4 +109,4 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str) -> None:
         file.truncate()
         bare = image.copy()
         del bare.info["exif"]
-        write_picture(bare, file, suffix)
+        write_picture(bare, file, suffix, quality=quality)

@@ -130,8 +130,8 @@ class Transforms:
         out = np.empty((*pixels.shape, *(() if grey else (3,))), dtype=np.uint8)
         for strip in rect.split(STRIP):
             outer = strip.grow(self.synthesis_halo(factor), whole)
-            part = latent[outer.within(whole)] * np.float32(1 / UNIT)
-            part = part.astype(np.float32, copy=False)
+            part = latent[outer.within(whole)].astype(np.float32)
+            part *= np.float32(1 / UNIT)
             picture = (
                 self.painter.paint(part, factor) if factor > 1
                 else self.runtime.synthesise(part, header.step_code, header.tune)

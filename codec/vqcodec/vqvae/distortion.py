@@ -32,6 +32,11 @@ def _constants() -> dict[str, Tensor]:
     return load(files("vqcodec.vqvae").joinpath("distortion.safetensors").read_bytes())
 
 
+def structural_constants() -> tuple[Tensor, Tensor]:
+    """The weights and the absorbance of `Structural`."""
+    return _constants()["ssim_weights"], _constants()["ssim_matrix"]
+
+
 class References(NamedTuple):
     """What is known of B originals.
 
@@ -77,7 +82,7 @@ class Distortion(nn.Module):
         super().__init__()
         constants = _constants()
         self.pixels = height * width
-        self.structural = Structural(height, width, constants["ssim_weights"], constants["ssim_matrix"])
+        self.structural = Structural(height, width, *structural_constants())
         own = {k.removeprefix("visible."): v for k, v in constants.items() if k.startswith("visible.")}
         self.visible = Visible(height, width, own)
         self.shares = (
@@ -90,7 +95,7 @@ class Distortion(nn.Module):
     @torch.no_grad()
     def references(self, x: Tensor) -> References:
         """The originals' half of the work. x: [B, H, W, 3] in [-0.5, 0.5]."""
-        light = _light(x) if any(self.shares) else x
+        light = linear_light(x) if any(self.shares) else x
         return References(
             x,
             self.structural.references(light) if self.shares[0] else [],
@@ -102,7 +107,7 @@ class Distortion(nn.Module):
         with torch.autocast(decoded.device.type, enabled=False):
             decoded = decoded.to(references.pixels.dtype)
             squared = (decoded - references.pixels).square().mean((1, 2, 3))
-            light = _light(decoded) if any(self.shares) else decoded
+            light = linear_light(decoded) if any(self.shares) else decoded
             none = torch.zeros_like(squared)
             return Terms(
                 squared,
@@ -162,6 +167,6 @@ class _Linear(torch.autograd.Function):
         return gradients[0] * ctx.saved_tensors[0]
 
 
-def _light(x: Tensor) -> Tensor:
+def linear_light(x: Tensor) -> Tensor:
     """sRGB to linear RGB, in planes. [B, H, W, 3] in [-0.5, 0.5] -> [B, 3, H, W] in [0, 1]"""
     return _Linear.apply(x.permute(0, 3, 1, 2).contiguous())

@@ -1,0 +1,43 @@
+/**
+ * A service worker that turns every .vqc image of its pages into one that browsers show, CSS backgrounds included.
+ *
+ * Register it with `navigator.serviceWorker.register("service-worker.js", { type: "module", scope: "/" })`; the folder of weights is
+ * `weights/` beside it, or `?weights=URL` behind its name.
+ */
+
+import { toBmp } from "./bmp.js";
+import { VQCError } from "./errors.js";
+import { decodeStream } from "./stream.js";
+
+const weights = new URL(new URL(import.meta.url).searchParams.get("weights") ?? "weights/", import.meta.url).href;
+const limits = { maxPixels: 50_000_000 };
+
+async function answer(request) {
+  const response = await fetch(request);
+  if (!response.ok) return response;
+  try {
+    let picture = null;
+    for await (const event of decodeStream(new Uint8Array(await response.arrayBuffer()), { weights, limits })) {
+      if (event.type === "header") {
+        const { width, height } = event.header;
+        picture = { width, height, pixels: new Uint8ClampedArray(4 * width * height) };
+      } else if (event.type === "strip")
+        for (let row = 0; row < event.height; row++)
+          picture.pixels.set(event.pixels.subarray(4 * row * event.width, 4 * (row + 1) * event.width),
+            4 * ((event.y + row) * picture.width + event.x));
+    }
+    return new Response(toBmp(picture));
+  } catch (error) {
+    if (!(error instanceof VQCError)) throw error;
+    console.warn(`${request.url}: ${error.message}`);
+    return new Response(error.message, { status: 415, headers: { "content-type": "text/plain" } });
+  }
+}
+
+addEventListener("install", () => skipWaiting());
+addEventListener("activate", (event) => event.waitUntil(clients.claim()));
+addEventListener("fetch", (event) => {
+  const { request } = event;
+  if (request.method === "GET" && request.destination === "image" && new URL(request.url).pathname.toLowerCase().endsWith(".vqc"))
+    event.respondWith(answer(request));
+});

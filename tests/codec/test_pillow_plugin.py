@@ -358,7 +358,9 @@ def test_file_knows_it(path: Path) -> None:
 
 def test_the_shared_mime_info_says_the_same() -> None:
     space = {"m": "http://www.freedesktop.org/standards/shared-mime-info"}
-    kind = ElementTree.parse(ROOT / "codec" / "vqcodec" / "desktop" / "vqcodec.xml").getroot().find("m:mime-type", space)
+    kind = (
+        ElementTree.parse(ROOT / "codec" / "vqcodec" / "desktop" / "vqcodec.xml").getroot().find("m:mime-type", space)
+    )
     assert kind is not None
     match, glob = kind.find("m:magic/m:match", space), kind.find("m:glob", space)
     assert match is not None

@@ -58,7 +58,7 @@ def encoded(codec: Codec, width: int, height: int, quality: float, **options: An
         planes.alpha = alpha_plane(width, height, options["alpha"])
     planes.metadata = {name: METADATA[name] for name in options.get("metadata", ())}
     with patch("vqbitstream.header.SINGLE_SECTION_PIXELS", 0 if options.get("layered") else 1 << 16):
-        return codec.encode_planes(planes, quality=quality, tune=options.get("tune", "eye"), effort=1)[0]
+        return codec.encode_planes(planes, quality=quality, tune=options.get("tune", "eye"), effort=1, exact="none")[0]
 
 
 def sound(model: str, codec: Codec) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ def refused(tiny: bytes, layered: bytes, tiled: bytes, codec: Codec) -> dict[str
     for offset in (0, 7, 8, 33):
         out[f"flipped-{offset}"] = tiny[:offset] + bytes([tiny[offset] ^ 64]) + tiny[offset + 1 :]
     fields: dict[str, dict[str, Any]] = {
-        "flag": {"flags": 8 | tiny[9]}, "no-width": {"width": 0}, "no-height": {"height": 0}, "wide": {"width": 1 << 31},
+        "flag": {"flags": 16 | tiny[9]}, "no-width": {"width": 0}, "no-height": {"height": 0}, "wide": {"width": 1 << 31},
         "huge": {"width": 60000, "height": 60000}, "no-layers": {"layers": 0}, "many-layers": {"layers": 65},
         "more-layers": {"layers": 4}, "quality-low": {"quality": 99}, "quality-high": {"quality": 10001},
         "step-low": {"step_code": 4095}, "step-high": {"step_code": 40961}, "tune": {"tune": 2}, "model": {"model_id": b"\1" * 8},

@@ -99,8 +99,8 @@ class Encoder:
             effort: See `chosen_effort`.
             verify: Decode the indices, the exact pixels and the alpha plane again.
             rate_weight: See `Chooser.encode`; None is the default of the effort.
-            exact: Which pixels are exact: "all", when quality and effort mean nothing; "none"; or "auto", those of drawings where
-                that is smaller, and at quality 75 or more what the model would ruin.
+            exact: Which pixels are exact: "all", when quality and effort mean nothing; "none"; "drawn", those of drawings where
+                that is smaller; or "auto", these and, at quality 75 or more, what the model would ruin.
             progress: Called with the share done, 0..1.
 
         Returns:
@@ -120,9 +120,9 @@ class Encoder:
         if verify and alpha is not None and (unpack_plane(alpha, *pixels.shape[:2]) != planes.alpha).any():
             raise CorruptError("the alpha section does not decode to what was encoded")
         parts = ExactParts(pixels, header)
-        if exact == "all" or (exact == "auto" and parts.is_tiny(quality)):
+        if exact == "all" or (exact != "none" and parts.is_tiny(quality)):
             parts.keep_all()
-        elif exact == "auto":
+        elif exact != "none":
             parts.keep_drawn(lambda shown: self._draft(shown, header))
         coded, bits = [], 0.0
         if parts.header.layers:

@@ -23,7 +23,7 @@ from vqcodec.coding.quality import TYPICAL
 from vqcodec.pictures.planes import Pixels
 
 Mask = npt.NDArray[np.bool_]
-Exact = Literal["auto", "all", "none"]
+Exact = Literal["auto", "drawn", "all", "none"]
 BAND = 32  # rows of blocks that are looked at together: it bounds the memory
 
 FEW_COLOURS, SOME_COLOURS = 16, 96  # as many at most has a block of a drawing; some, if one of them is its ground

@@ -140,7 +140,7 @@ def reach(
     effort = chosen_effort(effort)
 
     def attempt(quality: float) -> Attempt:
-        data, stats = encoder.encode(planes, quality=quality, tune=tune, effort=effort, verify=False)
+        data, stats = encoder.encode(planes, quality=quality, tune=tune, effort=effort, exact="drawn", verify=False)
         if target.kind is SIZE:
             return Attempt(quality, data, stats.payload_bytes)
         decoded = decoder.decode(vqbitstream.unpack(data, _UNLIMITED)).colour

@@ -220,3 +220,29 @@ def test_pillow_saves_without_loss_when_asked(tmp_path: Path) -> None:
     image.save(tmp_path / "a.vqc", lossless=True)
     with Image.open(tmp_path / "a.vqc") as shown:
         np.testing.assert_array_equal(np.asarray(shown), np.asarray(image))
+
+
+def flat_stripes() -> Pixels:
+    """Edges lie between blocks alone."""
+    return (
+        np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0]], np.uint8)
+        .repeat(32, axis=0)[:, None]
+        .repeat(256, axis=1)
+    )
+
+
+@pytest.mark.parametrize("quality", [50, 100])
+def test_stripes_at_the_edges_of_blocks_are_exact(shipped: Codec, quality: int) -> None:
+    data = shipped.encode(flat_stripes(), quality=quality, effort=1)
+    assert np.array_equal(np.asarray(shipped.decode(data)), flat_stripes())
+    assert len(data) < webp(flat_stripes()) + 60
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_noise_is_exact_where_that_is_smaller(shipped: Codec, wide: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 2048 if wide else 128), dtype=np.uint8)
+    if wide:  # two tiles, of which one is flat
+        noise[:, 1024:] = 90
+    data = shipped.encode(noise, quality=100, effort=1)
+    assert (np.asarray(shipped.decode(data)).astype(int) - noise)[:, :1024].any() == 0
+    assert len(data) < 1.1 * webp(noise) + 200

@@ -127,6 +127,9 @@ class Encoder:
         coded, bits = [], 0.0
         if parts.header.layers:
             found, decoded = self._code(parts.rest, parts.header, effort, rate_weight, verify, progress)
+            if exact != "none" and parts.keep_smaller(_tile_bytes(found, header)) and parts.header.layers:
+                found, decoded = self._code(parts.rest, parts.header, effort, rate_weight, verify, None)
+        if parts.header.layers:
             coded, bits = found.sections, found.estimated_bits
             if exact == "auto" and quality >= GUARDED_QUALITY:
                 parts.keep_lost(self.transforms.synthesise(decoded, header, pixels.shape), quality, tune)
@@ -157,6 +160,11 @@ class Encoder:
     def _draft(self, pixels: Pixels, header: Header) -> list[int]:
         """About how many bytes the layers of each tile of a picture take."""
         coded, _ = self._code(pixels, header, EFFORT_WITHOUT_TORCH, None, False, None)
-        sizes = [len(section.payload) + LAYER_OVERHEAD_BYTES for section in coded.sections]
-        count = header.first_layer_sections
-        return [sum(sizes[tile::count]) for tile in range(count)]
+        return _tile_bytes(coded, header)
+
+
+def _tile_bytes(coded: CodedTiles, header: Header) -> list[int]:
+    """How many bytes the layers of each tile take."""
+    sizes = [len(section.payload) + LAYER_OVERHEAD_BYTES for section in coded.sections]
+    count = header.first_layer_sections
+    return [sum(sizes[tile::count]) for tile in range(count)]

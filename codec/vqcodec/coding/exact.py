@@ -30,9 +30,11 @@ FEW_COLOURS, SOME_COLOURS = 16, 96  # as many at most has a block of a drawing; 
 GROUND = PATCH_PX**2 // 4  # as many pixels at least have the colour of the ground, the others being smoothed edges
 STARK = 200.0  # variance, in squared levels, of a block with edges: there must be such blocks, for a sky may have few colours too
 STARK_SHARE = 0.01  # of all blocks
+DRAWN_SHARE = 0.95  # where as many blocks have few colours, edges may lie between blocks alone
 WHOLE_SHARE = 0.25  # of a tile's blocks: where as many are drawn, the whole tile may be exact
 # a picture of so few samples that fits exactly into so few bytes is always exact
 TINY_BYTES, TINY_SAMPLES = 140, 1 << 12
+DEAR_BITS = 2.5  # per sample: lossless coding of a tile that costs more may be smaller; photographs cost less
 SECTION_BYTES = 9  # around the exact pixels of a tile
 
 GUARDED_QUALITY = 75.0  # from here on nothing may be ruined
@@ -99,6 +101,22 @@ class ExactParts:
         if self.mask.any():
             self.rest = filled(self.pixels, self.mask)
 
+    def keep_smaller(self, coded: Sequence[int]) -> bool:
+        """Make tiles exact that take fewer bytes so. Says whether there are any.
+
+        Args:
+            coded: Bytes that the layers of each tile take.
+        """
+        found = False
+        for tile, size in zip(self.plain.tiles, coded, strict=True):
+            part = self._part(tile)
+            own = self.mask[tile.top : tile.bottom, tile.left : tile.right]
+            if 8 * size > DEAR_BITS * part.size and self._bytes(tile, np.ones_like(own)) < size:
+                own[:] = found = True
+        if found:
+            self.rest = filled(self.pixels, self.mask)
+        return found
+
     def keep_lost(self, decoded: Pixels, quality: float, tune: str) -> None:
         """Make blocks exact that a decoded picture has lost."""
         self.mask |= lost(self.rest, decoded, quality, tune)
@@ -153,7 +171,7 @@ def _bands(*pictures: Pixels) -> Iterator[list[Pixels]]:
 
 
 def drawn(pixels: Pixels) -> Mask | None:
-    """Blocks of few colours, or mostly of one, if enough of them have edges; else None, and the picture is a photograph."""
+    """Blocks of few colours, or mostly of one, if enough of them have edges or nearly all are such; else None: it is a photograph."""
     few, stark = [], 0
     for (grid,) in _bands(pixels):
         codes = grid.astype(np.int32) @ np.array([1, 256, 65536][: grid.shape[3]], dtype=np.int32)
@@ -163,7 +181,7 @@ def drawn(pixels: Pixels) -> Mask | None:
         few.append((changes < FEW_COLOURS) | (plain & (changes < SOME_COLOURS)))
         stark += int((_variance(grid[few[-1]]) > STARK).sum())
     mask = np.concatenate(few)
-    return mask if stark > STARK_SHARE * mask.size else None
+    return mask if stark > STARK_SHARE * mask.size or mask.mean() > DRAWN_SHARE else None
 
 
 def lost(original: Pixels, decoded: Pixels, quality: float, tune: str) -> Mask:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import vqcodec
 from support import ROOT, TINY, picture
 from support.chromium import Page, find
 from vqbitstream import Header
@@ -277,8 +278,8 @@ export async function check(sound, refused) {
 
 
 def test_the_gallery(site: Site, tmp_path: Path) -> None:
-    for name in ("shipped-small", "shipped-layers"):
-        copy(CONFORMANCE / "files" / f"{name}.vqc", tmp_path / f"{name}.vqc")
+    for name, width, height in (("layers", 280, 240), ("small", 60, 40)):
+        (tmp_path / f"{name}.vqc").write_bytes(vqcodec.encode(picture(width, height), effort=1))
     (tmp_path / "bad.vqc").write_bytes(b"nothing")
     page = site.page
     with serve(Gallery(tmp_path)) as server:

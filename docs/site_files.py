@@ -10,7 +10,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 PATTERNS = (
     "*.md", "benchmarks/README.md", "weights/*.md", "docs/*.md", "docs/images/*",
-    "bitstream/vqbitstream/*.py", "codec/vqcodec/*/*.py", "examples/*.py", "browser/src/*", "desktop/*",  # documents link to these
+    "bitstream/vqbitstream/*.py", "codec/vqcodec/*/*.py", "examples/*.py", "browser/src/*",  # documents link to these
+    "codec/vqcodec/desktop/*",
 )  # fmt: skip
 
 

@@ -119,6 +119,18 @@ def test_what_was_reached(photos: list[Path], tmp_path: Path) -> None:
     assert f"PSNR {row['psnr']:.2f} dB, SSIMULACRA2 {row['ssimulacra2']:.1f}, model {TINY.stem}" in line
 
 
+def test_measuring_leaves_torch_as_it_was(photos: list[Path]) -> None:
+    """In a process of its own: the constants of the metric are loaded once, by whoever comes first."""
+    command = [sys.executable, "-m", "vqcodec", "encode", *photos[1:], "-m", TINY, "-e", "1", "--json"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    program = (
+        "import sys, numpy as np; from vqcodec.vqvae.ssimulacra2 import ssimulacra2; from vqcodec.codec import Codec\n"
+        "pixels = np.zeros((40, 40, 3), np.uint8); ssimulacra2(pixels, pixels)\n"
+        "Codec(sys.argv[1]).encode(pixels, effort=5)"
+    )
+    subprocess.run([sys.executable, "-c", program, TINY], check=True)
+
+
 def test_sources_are_deleted_once_their_files_are_sound(photos: list[Path], tmp_path: Path) -> None:
     assert encode(photos[1], photos[2], "--delete-source", "--quiet").exit_code == 0
     assert [p.exists() for p in photos] == [True, False, False]

@@ -349,7 +349,7 @@ def test_registering_is_cheap_and_done_once() -> None:
 
 @pytest.mark.skipif(not shutil.which("file"), reason="no file(1)")
 def test_file_knows_it(path: Path) -> None:
-    magic = ROOT / "desktop" / "vqc.magic"
+    magic = ROOT / "codec" / "vqcodec" / "desktop" / "vqc.magic"
     said = subprocess.run(["file", "-m", magic, path], capture_output=True, text=True, check=True).stdout
     assert f"vqcodec image, format version 0, {WIDTH} x {HEIGHT}, colour, quality 90" in said
     said = subprocess.run(["file", "-m", magic, "-b", "--mime-type", path], capture_output=True, text=True, check=True)
@@ -358,7 +358,9 @@ def test_file_knows_it(path: Path) -> None:
 
 def test_the_shared_mime_info_says_the_same() -> None:
     space = {"m": "http://www.freedesktop.org/standards/shared-mime-info"}
-    kind = ElementTree.parse(ROOT / "desktop" / "vqcodec.xml").getroot().find("m:mime-type", space)
+    kind = (
+        ElementTree.parse(ROOT / "codec" / "vqcodec" / "desktop" / "vqcodec.xml").getroot().find("m:mime-type", space)
+    )
     assert kind is not None
     match, glob = kind.find("m:magic/m:match", space), kind.find("m:glob", space)
     assert match is not None

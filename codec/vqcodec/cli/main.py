@@ -13,6 +13,7 @@ from vqcodec.atomic import read
 from vqcodec.cli.archive import estimate, verify
 from vqcodec.cli.compare import compare
 from vqcodec.cli.console import Finite, guard, say, stop_politely
+from vqcodec.cli.desktop import desktop
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
 from vqcodec.cli.options import PRESETS, Bytes, Crop, outputs, preset_help, several, start, use_preset
@@ -219,7 +220,7 @@ def man() -> None:
     click.echo(page(main, "vqcodec"), nl=False)
 
 
-for command in (verify, estimate, compare, view, models, train, sample, interpolate):
+for command in (verify, estimate, compare, view, desktop, models, train, sample, interpolate):
     main.add_command(command)
 
 

@@ -17,7 +17,8 @@ from vqcodec.vqvae.structural import RADIUS, SIDE_MIN, SIGMA, Structural, score
 PART_PX = 1280  # a longer side is scored in parts, so that memory stays bounded
 
 
-@torch.inference_mode()
+@torch.inference_mode(False)  # the constants are kept, and the search needs them too
+@torch.no_grad()
 def ssimulacra2(original: Pixels, decoded: Pixels) -> float | None:
     """SSIMULACRA2 of a decoded picture: 100 is the original, 90 visually lossless, 70 high, 50 medium quality.
 

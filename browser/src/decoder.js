@@ -130,8 +130,8 @@ export class Picture {
   *strips(layers = this.ready) {
     if (!(layers >= 1 && layers <= this.ready)) throw new RangeError(`layers must lie in 1..${this.ready}, not ${layers}`);
     const { synthesis } = this._decoder;
-    synthesis.begin(this.header);
     for (const rect of this._tiles.strips()) {
+      synthesis.begin(this.header); // another picture may have been painted in between
       const channels = this._decoder.prior.starts[layers];
       const found = synthesis.strip(rect, this._tiles.whole, channels, (y, x, out) => this._tiles.read(y, x, layers, out));
       yield this._cropped(rect, found);

@@ -19,7 +19,9 @@ from vqcodec.pictures.reading import to_planes
 
 FORMAT, MIME_TYPE, SUFFIX = "VQC", "image/x-vqc", ".vqc"
 DRAFT_SCALES = (2, 4, 8, 16)
-SAVE_OPTIONS = frozenset({"quality", "tune", "effort", "icc_profile", "exif", "xmp", "save_all", "append_images"})
+SAVE_OPTIONS = frozenset(
+    {"quality", "tune", "effort", "lossless", "icc_profile", "exif", "xmp", "save_all", "append_images"}
+)
 _ANY_PIXELS, _ANY_SIDE_PX = 1 << 40, 1 << 32  # more than any memory holds
 
 

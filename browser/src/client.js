@@ -1,5 +1,6 @@
 /** The page's side of the worker. */
 
+import { Canvas } from "./decoder.js";
 import { VQCError, revived } from "./errors.js";
 import { Limits } from "./limits.js";
 
@@ -89,14 +90,9 @@ export async function decode(source, { layers, signal, preview } = {}) {
   await decodeInWorker(source, {
     layers, signal,
     on(event) {
-      if (event.type === "header") {
-        const { width, height } = event.header;
-        picture = { width, height, pixels: new Uint8ClampedArray(4 * width * height), header: event.header };
-      } else if (event.type === "strip") {
-        for (let row = 0; row < event.height; row++)
-          picture.pixels.set(event.pixels.subarray(4 * row * event.width, 4 * (row + 1) * event.width),
-            4 * ((event.y + row) * picture.width + event.x));
-      } else {
+      if (event.type === "header") picture = Object.assign(new Canvas(event.header), { header: event.header });
+      else if (event.type === "strip") picture.add(event);
+      else {
         Object.assign(picture, { layers: event.layers, metadata: event.metadata, sections: event.sections });
         preview?.(picture);
       }

@@ -11,6 +11,20 @@ import { Prior } from "./prior.js";
 import { Synthesis } from "./synthesis.js";
 import { Tiles } from "./tiles.js";
 
+/** A picture that is put together from strips; its pixels are allocated with the first. */
+export class Canvas {
+  constructor({ width, height }) {
+    [this.width, this.height, this.pixels] = [width, height, null];
+  }
+
+  /** strip: {x, y, width, height, pixels} */
+  add({ x, y, width, height, pixels }) {
+    this.pixels ??= new Uint8ClampedArray(4 * this.width * this.height);
+    for (let row = 0; row < height; row++)
+      this.pixels.set(pixels.subarray(4 * row * width, 4 * (row + 1) * width), 4 * ((y + row) * this.width + x));
+  }
+}
+
 export class Decoder {
   /**
    * @param {import("./weights.js").Model} model
@@ -116,8 +130,8 @@ export class Picture {
   *strips(layers = this.ready) {
     if (!(layers >= 1 && layers <= this.ready)) throw new RangeError(`layers must lie in 1..${this.ready}, not ${layers}`);
     const { synthesis } = this._decoder;
-    synthesis.begin(this.header);
     for (const rect of this._tiles.strips()) {
+      synthesis.begin(this.header); // another picture may have been painted in between
       const channels = this._decoder.prior.starts[layers];
       const found = synthesis.strip(rect, this._tiles.whole, channels, (y, x, out) => this._tiles.read(y, x, layers, out));
       yield this._cropped(rect, found);
@@ -142,11 +156,9 @@ export class Picture {
 
   /** All strips as one picture. */
   render(layers = this.ready) {
-    const { width, height } = this.header;
-    const pixels = new Uint8ClampedArray(4 * width * height);
-    for (const strip of this.strips(layers))
-      for (let row = 0; row < strip.height; row++)
-        pixels.set(strip.pixels.subarray(4 * row * strip.width, 4 * (row + 1) * strip.width), 4 * ((strip.y + row) * width + strip.x));
+    const canvas = new Canvas(this.header);
+    for (const strip of this.strips(layers)) canvas.add(strip);
+    const { width, height, pixels } = canvas;
     return { width, height, pixels, header: this.header, metadata: this.metadata };
   }
 

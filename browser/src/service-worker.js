@@ -6,6 +6,7 @@
  */
 
 import { toBmp } from "./bmp.js";
+import { Canvas } from "./decoder.js";
 import { VQCError } from "./errors.js";
 import { decodeStream } from "./stream.js";
 
@@ -18,13 +19,8 @@ async function answer(request) {
   try {
     let picture = null;
     for await (const event of decodeStream(new Uint8Array(await response.arrayBuffer()), { weights, limits })) {
-      if (event.type === "header") {
-        const { width, height } = event.header;
-        picture = { width, height, pixels: new Uint8ClampedArray(4 * width * height) };
-      } else if (event.type === "strip")
-        for (let row = 0; row < event.height; row++)
-          picture.pixels.set(event.pixels.subarray(4 * row * event.width, 4 * (row + 1) * event.width),
-            4 * ((event.y + row) * picture.width + event.x));
+      if (event.type === "header") picture = new Canvas(event.header);
+      else if (event.type === "strip") picture.add(event);
     }
     return new Response(toBmp(picture));
   } catch (error) {

@@ -1,11 +1,12 @@
-/** The thread that decodes, one picture after the other. `client.js` talks to it. */
+/** The thread that decodes. A few files are loaded at a time; `client.js` talks to it. */
 
 import { VQCError } from "./errors.js";
 import { decodeStream } from "./stream.js";
 
 const waiting = [];
 const controls = new Map();
-let busy = false;
+const MOST = 4; // files at a time: while one waits for the network, others are decoded
+let busy = 0;
 
 async function work({ id, source, options }) {
   const control = controls.get(id);
@@ -26,13 +27,13 @@ async function work({ id, source, options }) {
 }
 
 async function next() {
-  if (busy) return;
-  busy = true;
+  if (busy === MOST) return;
+  busy++;
   while (waiting.length) {
     const job = waiting.shift();
     if (controls.has(job.id)) await work(job);
   }
-  busy = false;
+  busy--;
 }
 
 addEventListener("message", ({ data }) => {

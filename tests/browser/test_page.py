@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import vqcodec
 from support import ROOT, TINY, picture
 from support.chromium import Page, find
 from vqbitstream import Header
@@ -22,6 +23,7 @@ from vqcodec.view import Gallery, serve, write_web
 
 pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium")
 CONFORMANCE = ROOT / "tests/conformance"
+go_on = threading.Event()  # set when the rest of slow.vqc may be sent
 HEAD = '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/vqc/vqc.js"></script>'
 
 
@@ -31,6 +33,18 @@ class _Handler(SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")
         super().end_headers()
+
+    def do_GET(self) -> None:
+        if self.path != "/slow.vqc":
+            super().do_GET()
+            return
+        data = (Path(self.directory) / "photo.vqc").read_bytes()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(data[: 2 * len(data) // 3])
+        self.wfile.flush()
+        go_on.wait(60)
+        self.wfile.write(data[2 * len(data) // 3 :])
 
     def log_message(self, format: str, *args: Any) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
@@ -104,6 +118,42 @@ def test_the_element_shows_a_file(site: Site, codec: Codec) -> None:
     found = np.array(site.page.run(read)).reshape(260, 300, 4)
     assert np.abs(found - pixels_of(codec, site.folder / "photo.vqc")).max() <= 1
     assert site.page.errors == []
+
+
+def test_a_picture_shows_before_its_file_is_there(site: Site) -> None:
+    site.show('<vqc-img id="a" src="slow.vqc"></vqc-img>')
+    site.page.wait("a.layersShown > 0")
+    assert site.page.run("[a.complete, a.layersShown < a.header.layers]") == [False, True]
+    sharp = "a.shadowRoot.querySelector('canvas').getContext('2d').getImageData(0, 0, 300, 260).data.join()"
+    site.page.run(f"window.before = {sharp}")
+    go_on.set()
+    site.page.wait("a.complete")
+    assert site.page.run(f"[a.layersShown, {sharp} === before]") == [3, False]
+
+
+def test_a_slow_file_does_not_hold_up_others(site: Site, codec: Codec) -> None:
+    go_on.clear()
+    slow = "".join(f'<vqc-img id="a{n}" src="slow.vqc"></vqc-img>' for n in range(3))
+    site.show(
+        f'{slow}<vqc-img id="b" src="files/tiny-300x260.vqc"></vqc-img><vqc-img id="c" src="photo.vqc"></vqc-img>'
+    )
+    site.page.wait("b.complete && c.complete && a0.layersShown > 0")
+    assert site.page.run("[a0.complete, b.error ?? null, c.error ?? null]") == [False, None, None]
+    read = "Array.from(c.shadowRoot.querySelector('canvas').getContext('2d').getImageData(0, 0, 300, 260).data)"
+    found = np.array(site.page.run(read)).reshape(260, 300, 4)
+    assert np.abs(found - pixels_of(codec, site.folder / "photo.vqc")).max() <= 1
+    go_on.set()
+
+
+def test_elements_that_go_stop_their_downloads(site: Site) -> None:
+    go_on.clear()
+    slow = "".join('<vqc-img src="slow.vqc" class="slow"></vqc-img>' for _ in range(4))
+    site.show(f'{slow}<vqc-img id="b" src="alpha.vqc"></vqc-img>')
+    site.page.wait("[...document.querySelectorAll('.slow')].every(a => a.layersShown > 0)")
+    site.page.run("document.querySelectorAll('.slow').forEach(a => a.remove())")  # as many as are loaded at a time
+    site.page.wait("b.complete")
+    assert site.page.run("b.error ?? null") is None
+    go_on.set()
 
 
 def test_weights_are_fetched_once(site: Site) -> None:
@@ -228,8 +278,8 @@ export async function check(sound, refused) {
 
 
 def test_the_gallery(site: Site, tmp_path: Path) -> None:
-    for name in ("shipped-small", "shipped-layers"):
-        copy(CONFORMANCE / "files" / f"{name}.vqc", tmp_path / f"{name}.vqc")
+    for name, width, height in (("layers", 280, 240), ("small", 60, 40)):
+        (tmp_path / f"{name}.vqc").write_bytes(vqcodec.encode(picture(width, height), effort=1))
     (tmp_path / "bad.vqc").write_bytes(b"nothing")
     page = site.page
     with serve(Gallery(tmp_path)) as server:

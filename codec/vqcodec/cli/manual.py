@@ -30,7 +30,8 @@ def _command(command: click.Command, name: str, parent: click.Context) -> Iterat
         for key in command.list_commands(context):
             yield from _command(command.commands[key], key, context)
     for parameter in command.get_params(context):
-        if record := parameter.get_help_record(context):
+        record = parameter.get_help_record(context)
+        if isinstance(parameter, click.Option) and record:
             yield from (".TP", f"\\fB{_plain(record[0])}\\fR", _plain(record[1]))
 
 

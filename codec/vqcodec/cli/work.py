@@ -118,7 +118,7 @@ class Encoding:
         targets = any(options.get(name) is not None for name in options if name.startswith("target"))
         wanted_id = store.id_of(self.model)
         same = (
-            (targets or header.quality_centi == round(100 * options["quality"]))
+            (targets or header.quality_centi == (0 if options.get("lossless") else round(100 * options["quality"])))
             and TUNES[header.tune] == options["tune"]
             and (wanted_id is None or header.model_id.hex() == wanted_id)
             and max(header.width, header.height) <= (options.get("max_size") or 1 << 62)

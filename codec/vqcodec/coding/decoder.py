@@ -12,10 +12,10 @@ from vqbitstream import Contents, Header
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.errors import CorruptError, TruncatedError, UnsupportedError
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
-from vqbitstream.overlay import unpack_overlay
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
 from vqcodec.arguments import checked_whole, region_numbers
+from vqcodec.pictures.overlay import unpack_overlay
 from vqcodec.pictures.planes import Pixels, Planes
 from vqcodec.runtimes.preview import FACTORS
 from vqcodec.runtimes.strips import Latent, Transforms

@@ -213,7 +213,7 @@ def _reduced(plane: Pixels, factor: int) -> Pixels:
 
 def _checked_layers(header: Header, layers: int | None) -> int:
     layers = header.layers if layers is None else checked_whole("layers", layers, 1)
-    if not header.layers and layers in (0, 1):
+    if not header.layers:  # a preview of exact pixels is the picture
         return 0
     if not 1 <= layers <= header.layers:
         raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")

@@ -47,7 +47,7 @@ class Contents:
         metadata: Uncompressed contents of "icc", "exif" and "xmp", those that are present.
         metadata_bytes: Bytes that each of them takes in a file that was read.
         problems: What a partial read left out, one line each.
-        exact: The exact pixels of every tile (see `vqbitstream.overlay`; empty where it has none) if the header says that there
+        exact: The exact pixels of every tile (see `vqcodec.pictures.overlay`; empty where it has none) if the header says that there
             are some. None where a partial read found a section missing or damaged.
     """
 

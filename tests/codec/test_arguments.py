@@ -109,7 +109,7 @@ def test_only_public_names_are_listed() -> None:
     )
 
 
-@pytest.mark.parametrize("option", ["lossless", "target_bytes", "optimize", "method"])
+@pytest.mark.parametrize("option", ["target_bytes", "optimize", "method"])
 def test_the_plugin_refuses_what_it_does_not_do(option: str) -> None:
     vqcodec.register_pillow_plugin()
     with pytest.raises(ValueError, match=option):

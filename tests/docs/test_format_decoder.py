@@ -22,10 +22,10 @@ from support.loud import LOUD, SHAPES, loud_tensors
 from vqbitstream import Contents, Limits, Section, arithmetic, header, latent, prior, vectors
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
 from vqbitstream.geometry import Rect, latent_shape
-from vqbitstream.overlay import pack_overlay
 from vqcodec.codec import Codec
 from vqcodec.models.config import step_features
 from vqcodec.models.weights_file import Arrays
+from vqcodec.pictures.overlay import pack_overlay
 from vqcodec.runtimes.numpy_runtime import NumpyRuntime
 from vqcodec.runtimes.strips import Transforms
 

@@ -12,10 +12,10 @@ from vqbitstream import Contents, Header
 from vqbitstream.alpha import unpack_plane
 from vqbitstream.errors import CorruptError, TruncatedError, UnsupportedError
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
-from vqbitstream.overlay import unpack_overlay
 from vqbitstream.tiles import Progress, Steps, TileCoder
 
 from vqcodec.arguments import checked_whole, region_numbers
+from vqcodec.pictures.overlay import unpack_overlay
 from vqcodec.pictures.planes import Pixels, Planes
 from vqcodec.runtimes.preview import FACTORS
 from vqcodec.runtimes.strips import Latent, Transforms
@@ -213,7 +213,7 @@ def _reduced(plane: Pixels, factor: int) -> Pixels:
 
 def _checked_layers(header: Header, layers: int | None) -> int:
     layers = header.layers if layers is None else checked_whole("layers", layers, 1)
-    if not header.layers and layers in (0, 1):
+    if not header.layers:  # a preview of exact pixels is the picture
         return 0
     if not 1 <= layers <= header.layers:
         raise ValueError(f"layers must lie in 1..{header.layers}, not {layers}")

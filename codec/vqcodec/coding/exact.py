@@ -17,9 +17,9 @@ from PIL import Image
 from vqbitstream.errors import CorruptError
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
 from vqbitstream.header import Header
-from vqbitstream.overlay import pack_overlay, unpack_overlay
 
 from vqcodec.coding.quality import TYPICAL
+from vqcodec.pictures.overlay import pack_overlay, unpack_overlay
 from vqcodec.pictures.planes import Pixels
 
 Mask = npt.NDArray[np.bool_]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from vqbitstream.errors import CorruptError
-from vqbitstream.overlay import covers_tile, pack_overlay, unpack_overlay
+from vqbitstream.overlay import covers_tile
+from vqcodec.pictures.overlay import pack_overlay, unpack_overlay
 
 
 @given(

@@ -91,8 +91,9 @@ import io, sys
 import numpy as np, vqcodec
 from PIL import Image
 
-picture = np.zeros((300, 300, 3), np.uint8)
-data = vqcodec.encode(picture, effort=1, target_bytes=500)
+y, x = np.mgrid[:300, :300]
+picture = np.stack([x * y >> 9, 255 - (x >> 1), y >> 1], 2).astype(np.uint8)
+data = vqcodec.encode(picture, effort=1, target_bytes=3000)
 vqcodec.info(data)
 codec = vqcodec.load_model()
 codec.verify(data)

@@ -9,4 +9,4 @@ VENV=${VENV:-.venv}
 "$VENV/bin/ruff" format -q --check .
 "$VENV/bin/mypy" --no-error-summary
 "$VENV/bin/lint-imports" --no-cache >"$VENV/lint-imports.log" || { cat "$VENV/lint-imports.log"; exit 1; }
-exec "$VENV/bin/python" -m pytest "$@"
+exec "$VENV/bin/python" -m pytest -n auto --dist loadfile "$@"

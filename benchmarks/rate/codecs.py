@@ -99,7 +99,10 @@ class LayerPrefixes:
         self.qualities: Sequence[float] = range(1, len(codec.config.groups) + 1)
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
-        data = self.codec.encode(image, quality=LAYERS_QUALITY)  # with all layers, or the last files would be whole
+        pixels = np.asarray(image.convert("RGB"))
+        data = self.codec.encode_pixels(
+            pixels, quality=LAYERS_QUALITY, exact="none"
+        )  # with all layers, or the last files would be whole
         contents = vqbitstream.unpack(data, vqbitstream.Limits())
         kept = contents.sections[: contents.header.first_layer_sections * int(quality)]
         return data[: HEADER_BYTES + sum(LAYER_OVERHEAD_BYTES + len(s.payload) for s in kept if s)]

@@ -69,7 +69,7 @@ def measure(work: Work, tasks: list[Task], workers: int) -> Row:
     resident: dict[int, int] = {}
     own: dict[int, int] = {}
 
-    def look() -> None:
+    def look(_: float) -> None:
         for child in multiprocessing.active_children():
             try:
                 memory = psutil.Process(child.pid).memory_full_info()

@@ -35,6 +35,7 @@ WHOLE_SHARE = 0.25  # of a tile's blocks: where as many are drawn, the whole til
 # a picture of so few samples that fits exactly into so few bytes is always exact
 TINY_BYTES, TINY_SAMPLES = 140, 1 << 12
 DEAR_BITS = 2.5  # per sample: lossless coding of a tile that costs more may be smaller; photographs cost less
+EXACT_WORTH = 64  # bytes that a drawing may cost more when it is exact, in each tile
 SECTION_BYTES = 9  # around the exact pixels of a tile
 
 GUARDED_QUALITY = 75.0  # from here on nothing may be ruined
@@ -94,7 +95,7 @@ class ExactParts:
             own = blocks[tile.top : tile.bottom, tile.left : tile.right]
             if not own.any():
                 continue
-            choices = {without: False, with_exact + self._bytes(tile, own): own}
+            choices = {without + EXACT_WORTH: False, with_exact + self._bytes(tile, own): own}
             if own.mean() > WHOLE_SHARE:
                 choices[self._bytes(tile, np.ones_like(own))] = True
             self.mask[tile.top : tile.bottom, tile.left : tile.right] = choices[min(choices)]

@@ -53,6 +53,19 @@ def test_other_pictures_are_refused_before_they_are_decoded(monkeypatch: pytest.
             unpack_overlay(sound, height, width)
 
 
+def test_pixels_that_are_half_clear_are_refused() -> None:
+    for alpha, refused in ((0, False), (1, True), (254, True), (255, False)):
+        file = BytesIO()
+        shown = Image.new("RGBA", (20, 10), (9, 8, 7, 255))
+        shown.putpixel((3, 4), (1, 2, 3, alpha))
+        shown.save(file, "WEBP", lossless=True, exact=True)
+        if refused:
+            with pytest.raises(CorruptError, match="neither opaque nor clear"):
+                unpack_overlay(file.getvalue(), 10, 20)
+        else:
+            assert unpack_overlay(file.getvalue(), 10, 20)[1].sum() == 199 + alpha // 255
+
+
 def test_damaged_pictures_are_refused_or_give_other_pixels_but_nothing_else() -> None:
     rng = np.random.default_rng(0)
     data = pack_overlay(rng.integers(0, 4, (30, 20, 3), dtype=np.uint8), rng.random((30, 20)) < 0.5)

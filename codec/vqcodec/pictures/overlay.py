@@ -62,4 +62,7 @@ def unpack_overlay(data: bytes, height: int, width: int) -> tuple[Pixels, Mask]:
         raise CorruptError("the exact pixels do not decode") from error
     if rgba.shape[:2] != (height, width):
         raise CorruptError("the exact pixels are not of the tile's size")
-    return rgba[..., :3], rgba[..., 3] > 0
+    opaque = rgba[..., 3] == 255
+    if (rgba[..., 3][~opaque] != 0).any():
+        raise CorruptError("the exact pixels are neither opaque nor clear")
+    return rgba[..., :3], opaque

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +190,10 @@ def test_estimate(photos: list[Path], tmp_path: Path) -> None:
         sizes.append(row["bytes"])
     assert sizes == sorted(sizes)
     assert vqcodec("estimate", tmp_path, "-e", "1").stdout.count("quality ") == 3
+    small = tmp_path / "small"
+    small.mkdir()
+    Image.new("1", (8, 8)).save(small / "a.png")  # smaller than any file of ours
+    assert len(re.findall(r", \d+ % more, in", vqcodec("estimate", small, "-e", "1").stdout)) == 3
 
 
 def test_a_line_on_a_terminal_only(photos: list[Path], tmp_path: Path) -> None:

@@ -68,19 +68,20 @@ def estimate(
     click.echo(f"{found['pictures']} pictures, {size(found['bytes'])}; from {found['samples']} of them:")
     for row in found["qualities"]:
         saved = 100 * (1 - row["bytes"] / max(found["bytes"], 1))
-        click.echo(
-            f"quality {row['quality']}: about {size(row['bytes'])}, {saved:.0f} % less, in {duration(row['seconds'])}"
-        )
+        change = f"{abs(saved):.0f} % {'less' if saved >= 0 else 'more'}"
+        click.echo(f"quality {row['quality']}: about {size(row['bytes'])}, {change}, in {duration(row['seconds'])}")
 
 
 def _estimated(sources: list[str], tally: Tally, model: str, effort: int) -> dict[str, Any]:
     """Encodes parts of the samples, and scales up. Pictures that cannot be read are said, and left out."""
+    from PIL import Image
     from vqbitstream.errors import VQCError
 
     from vqcodec import api
     from vqcodec.cli.estimates import Sample
 
     codec, taken = api.load_model(model), []
+    codec.encode(Image.linear_gradient("L"), effort=effort)  # the first one takes longer
     bar = Bar(Tally(plan(sources, Naming(FILE_SUFFIX)).jobs))
     with bar:
         for number, source in enumerate(sources):

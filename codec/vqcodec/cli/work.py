@@ -79,6 +79,7 @@ class Encoding:
         import vqbitstream
 
         from vqcodec import api
+        from vqcodec.pictures.hidden import filled
         from vqcodec.pictures.reading import to_planes
         from vqcodec.pictures.resizing import shrunk
 
@@ -86,11 +87,18 @@ class Encoding:
         picture = read_stdin(limits) if source == "-" else source
         size = Path(picture).stat().st_size if isinstance(picture, str) else picture.getbuffer().nbytes
         options = dict(self.options)
-        planes = to_planes(picture, limits, strip=options.pop("strip", False))
+        reading = {name: options.pop(name, False) for name in ("strip", "force_sdr")}
+        planes = to_planes(picture, limits, **reading)
         planes = shrunk(planes, options.pop("max_size", None))
+        if not (options.get("keep_hidden") or options.get("lossless")):
+            planes = filled(planes)  # what is measured is against this
+            options["keep_hidden"] = True
         self.settings.apply(planes.colour.shape[0] * planes.colour.shape[1])
         codec = api.load_model(self.model)
         data = codec.encode(planes, limits=limits, progress=progress, **options)
+        if len(data) > size:
+            name = "the picture" if source == "-" else source
+            warnings.warn(f"{name}: the file made of it is larger, {len(data)} bytes after {size}", stacklevel=2)
         header = vqbitstream.unpack_header(data, limits)
         reached: dict[str, Any] = {"quality": header.quality_centi / 100}
         if self.settings.measure:

@@ -96,9 +96,6 @@ class Encoding:
         self.settings.apply(planes.colour.shape[0] * planes.colour.shape[1])
         codec = api.load_model(self.model)
         data = codec.encode(planes, limits=limits, progress=progress, **options)
-        if len(data) > size:
-            name = "the picture" if source == "-" else source
-            warnings.warn(f"{name}: the file made of it is larger, {len(data)} bytes after {size}", stacklevel=2)
         header = vqbitstream.unpack_header(data, limits)
         reached: dict[str, Any] = {"quality": header.quality_centi / 100}
         if self.settings.measure:

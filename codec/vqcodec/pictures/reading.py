@@ -26,26 +26,6 @@ _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-_SUBFILE_KIND, _SUB_PICTURES, _DNG_VERSION = 254, 330, 50706  # TIFF tags
-_RAW_SUFFIXES = frozenset(
-    (
-        ".3fr",
-        ".arw",
-        ".cr2",
-        ".dng",
-        ".erf",
-        ".iiq",
-        ".kdc",
-        ".mos",
-        ".nef",
-        ".nrw",
-        ".orf",
-        ".pef",
-        ".rw2",
-        ".sr2",
-        ".srw",
-    )
-)
 _PILLOW_LIMIT = threading.Lock()  # Pillow's limit is a global of its own
 _GREY_MODES = {"1", "L", "LA", "La"}
 
@@ -116,18 +96,7 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
     with opened:
         if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
             raise ImageError(f"{name}: is a drawing, not a picture; render it first")
-        if opened.format == "TIFF" and _is_raw(opened, Path(name).suffix.lower()):
-            raise ImageError(
-                f"{name}: a RAW photograph, of which Pillow reads a thumbnail alone; develop it first (rawpy does)"
-            )
         yield opened
-
-
-def _is_raw(image: Image.Image, suffix: str) -> bool:
-    """Whether a TIFF holds a camera's raw data, and its first picture is but a thumbnail: by DNG's tag, or as makers lay it out."""
-    tags = getattr(image, "tag_v2", {})
-    small = int(tags.get(_SUBFILE_KIND, 0)) & 1 and _SUB_PICTURES in tags
-    return suffix in _RAW_SUFFIXES or _DNG_VERSION in tags or bool(small)
 
 
 def _from_pil(

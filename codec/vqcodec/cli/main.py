@@ -86,7 +86,9 @@ def main() -> None:
 @click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
 @click.option(
-    "--delete-source", is_flag=True, help="Delete inputs once their files are written, read back and verified."
+    "--delete-source",
+    is_flag=True,
+    help="Delete inputs once their files are written, read back and verified, unless the file is larger.",
 )
 @outputs
 @several

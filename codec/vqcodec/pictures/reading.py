@@ -17,6 +17,7 @@ from vqbitstream.errors import LimitError, VQCError
 from vqbitstream.limits import Limits
 
 from vqcodec.pictures import metadata as meta
+from vqcodec.pictures import raw
 from vqcodec.pictures.planes import ImageError, ImageTensor, Picture, Planes
 
 _BITS_PER_SAMPLE = 258  # TIFF tag
@@ -77,7 +78,7 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
             finally:
                 Image.MAX_IMAGE_PIXELS = pillow_limit
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture that Pillow can read") from None
+        raise ImageError(f"{name}: {raw.unreadable(name)}") from None
     except Image.DecompressionBombError:
         raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
@@ -85,6 +86,8 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
     with opened:
         if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
             raise ImageError(f"{name}: is a drawing, not a picture; render it first")
+        if why := raw.thumbnail_alone(opened, name):
+            raise ImageError(f"{name}: {why}")
         yield opened
 
 
@@ -98,7 +101,7 @@ def _from_pil(
     if min(image.size) < 1:
         raise ImageError(f"{name} has no pixels")
     try:
-        if (frames := getattr(image, "n_frames", 1)) > 1:
+        if (frames := _frames(image)) > 1:
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
         stored = str(getattr(image, "tile", ()))  # gone after loading
         image.load()
@@ -130,6 +133,11 @@ def _from_pil(
         return Planes(array, None, metadata)
     colour = array[..., 0] if colours == 1 else array[..., :3]
     return Planes(np.ascontiguousarray(colour), np.ascontiguousarray(array[..., -1]), metadata)
+
+
+def _frames(image: Image.Image) -> int:
+    """Pictures in a file. The layers of a PSD are none: the picture beside them shows them all."""
+    return 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
 
 
 def _plain(image: Image.Image, name: str, stored: str) -> Image.Image:

@@ -6,17 +6,14 @@ import io
 import struct
 import warnings
 import zlib
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import vqcodec
-from click.testing import CliRunner
 from PIL import Image, ImageCms
 from support import picture
 from vqbitstream.limits import Limits
-from vqcodec.cli.main import main
 from vqcodec.pictures import labels, profiles
 from vqcodec.pictures.hidden import filled
 from vqcodec.pictures.planes import Planes
@@ -280,25 +277,3 @@ def test_filling_changes_nothing_that_is_seen(shape: tuple[int, int], grey: bool
         if (alpha > 0).any() and (alpha == 0).any():
             assert out.colour[alpha == 0].min() >= colour[alpha > 0].min()
             assert out.colour[alpha == 0].max() <= colour[alpha > 0].max()
-
-
-def test_a_raw_photograph_is_refused_not_its_thumbnail_taken(tmp_path: Path) -> None:
-    for tag, suffix in (((50706, 1, 4, 0x0401), ".tif"), ((254, 4, 1, 1), ".nef"), (None, ".CR2")):
-        more = [] if tag is None else [tag]
-        (tmp_path / f"a{suffix}").write_bytes(tiff(GREY, 8, 1, *more).getvalue())
-        with pytest.raises(vqcodec.ImageError, match="RAW"):
-            to_planes(tmp_path / f"a{suffix}", LIMITS)
-    laid_out = tiff(GREY, 8, 1, (254, 4, 1, 1), (330, 4, 1, 8))  # as NEF and ARW are, by any name
-    with pytest.raises(vqcodec.ImageError, match="RAW"):
-        to_planes(laid_out, LIMITS)
-    to_planes(tiff(GREY, 8, 1, (330, 4, 1, 8)), LIMITS)
-
-
-def test_a_file_that_is_larger_than_its_input_is_told(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    Image.fromarray(noise).save(tmp_path / "small.jpg", quality=5)
-    Image.fromarray(noise).save(tmp_path / "large.png")
-    for name, told in (("small.jpg", True), ("large.png", False)):
-        result = CliRunner().invoke(main, ["encode", "-e1", str(tmp_path / name), str(tmp_path / f"{name}.vqc")])
-        assert result.exit_code == 0
-        assert ("is larger" in result.stderr) == told

@@ -88,7 +88,9 @@ def main() -> None:
 @click.option("--force-sdr", is_flag=True, help="Take HDR pictures as if they were ordinary ones.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
 @click.option(
-    "--delete-source", is_flag=True, help="Delete inputs once their files are written, read back and verified."
+    "--delete-source",
+    is_flag=True,
+    help="Delete inputs once their files are written, read back and verified, unless the file is larger.",
 )
 @outputs
 @several

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from vqcodec.atomic import output_path, read, read_stdin, write
 from vqcodec.cli.names import stat_of
 from vqcodec.cli.workers import Coded, Progress
-from vqcodec.pictures.suffixes import PICTURE_SUFFIX
+from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
 
 if TYPE_CHECKING:
     from vqbitstream.limits import Limits
@@ -101,7 +101,13 @@ class Encoding:
         if self.settings.measure:
             reached |= measured(codec, planes, data, limits)
         self.settings.write(source, target, lambda file: file.write(data))
-        if self.delete_source:
+        larger = len(data) > size
+        if larger:
+            kept = ", and the input is not deleted" if self.delete_source else ""
+            warnings.warn(
+                f"{source}: its {FILE_SUFFIX} is larger, {len(data)} bytes instead of {size}{kept}", stacklevel=2
+            )
+        if self.delete_source and not larger:
             codec.verify(vqbitstream.read_bytes(target, limits), limits)
             Path(source).unlink()
         return Coded(header.width, header.height, size, len(data), reached)

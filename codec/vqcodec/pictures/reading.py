@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from vqbitstream.errors import LimitError, VQCError
 from vqbitstream.limits import Limits
 
-from vqcodec.pictures import colour
+from vqcodec.pictures import colour, raw
 from vqcodec.pictures import metadata as meta
 from vqcodec.pictures.deep import from_deep
 from vqcodec.pictures.labels import adobe_label, label_of
@@ -88,7 +88,7 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
             finally:
                 Image.MAX_IMAGE_PIXELS = pillow_limit
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture that Pillow can read") from None
+        raise ImageError(f"{name}: {raw.unreadable(name)}") from None
     except Image.DecompressionBombError:
         raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
@@ -96,6 +96,8 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
     with opened:
         if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
             raise ImageError(f"{name}: is a drawing, not a picture; render it first")
+        if why := raw.thumbnail_alone(opened, name):
+            raise ImageError(f"{name}: {why}")
         yield opened
 
 
@@ -114,7 +116,7 @@ def _from_pil(
     if min(image.size) < 1:
         raise ImageError(f"{name} has no pixels")
     try:
-        if (frames := getattr(image, "n_frames", 1)) > 1:
+        if (frames := _frames(image)) > 1:
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
         label = label_of(image)
         stored = str(getattr(image, "tile", ()))  # gone after loading
@@ -149,6 +151,11 @@ def _from_pil(
         return Planes(array, None, metadata)
     pixels = array[..., 0] if colours == 1 else array[..., :3]
     return Planes(np.ascontiguousarray(pixels), np.ascontiguousarray(array[..., -1]), metadata)
+
+
+def _frames(image: Image.Image) -> int:
+    """Pictures in a file. The layers of a PSD are none: the picture beside them shows them all."""
+    return 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
 
 
 def _plain(image: Image.Image, name: str, stored: str) -> Image.Image:

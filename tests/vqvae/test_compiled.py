@@ -10,9 +10,9 @@ from torch import Tensor
 from vqbitstream.kernels import VARIABLE, library, usable
 from vqcodec.codec import Codec
 from vqcodec.coding.descent import Descent
-from vqcodec.coding.fused import FusedCoder
 from vqcodec.coding.search import Original, searched
 from vqcodec.vqvae.distortion import Distortion
+from vqcodec.vqvae.fused import FusedCoder
 from vqcodec.vqvae.grid import activation
 
 pytestmark = pytest.mark.skipif(not usable(), reason="no kernels were compiled")

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from vqbitstream.choice import SEARCH_RATE_WEIGHT
 
-from vqcodec.coding.fused import FusedCoder
 from vqcodec.vqvae.compiled import kernels_for
+from vqcodec.vqvae.fused import FusedCoder
 from vqcodec.vqvae.network import Coder, Network
 from vqcodec.vqvae.prior import Prediction
 from vqcodec.vqvae.rate import laplace_bits

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from vqbitstream.choice import DEAD_ZONE, LAMBDA
@@ -77,7 +78,7 @@ class FusedCoder:
         """What the kernels choose codewords with."""
         own = self._quantise
         counts = own.counts.detach()
-        self._arrays = [  # they must outlive the addresses
+        self._arrays: list[npt.NDArray[Any]] = [  # they must outlive the addresses
             np.ascontiguousarray(own.codebooks.detach().numpy(), dtype=np.float32),
             np.ascontiguousarray(own.candidates.numpy(), dtype=np.int16),
             np.ascontiguousarray(-torch.log2(counts / counts.sum(1, keepdim=True)).numpy(), dtype=np.float32),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-import click
-
 from vqcodec.atomic import output_path
-from vqcodec.cli.console import Failed, explained, say
+from vqcodec.cli.console import Failed, explained, say, tell, tell_json
 from vqcodec.cli.names import Job, Plan, ignores_case, same_but_for_case, stat_of
 from vqcodec.cli.progress import Bar, Tally, duration, size
 from vqcodec.cli.workers import Outcome, Outcomes, Task, Work, alone, spread
@@ -73,7 +70,7 @@ def run(plan: Plan, work: Work, options: BatchOptions) -> None:
         say(tally.summary(options.verb))
     if options.as_json:
         ignored = {"ignored": sum(map(len, plan.ignored.values()))} if plan.ignored else {}
-        click.echo(json.dumps({"summary": tally.facts() | ignored}))
+        tell_json({"summary": tally.facts() | ignored})
     if tally.failed:
         sys.exit(1)
 
@@ -184,9 +181,9 @@ class _Run:
         for line in lines:
             say(line)
         if told:
-            click.echo(report(outcome, verbose=self.options.verbose), err=True)
+            tell(report(outcome, verbose=self.options.verbose), err=True)
         if self.options.as_json:
-            click.echo(json.dumps(facts(outcome)))
+            tell_json(facts(outcome))
         self.bar()
 
     def _alone_on_a_terminal(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from vqbitstream.errors import visible
 
 from vqcodec.atomic import output_path, read, read_stdin, write
 from vqcodec.cli.names import stat_of
@@ -243,7 +244,7 @@ def compare_files(
     comparison = comparing.compare(
         api.load_model(model), Image.fromarray(planes.colour), quality=quality, tune=tune, effort=effort
     )
-    title = "standard input" if source == "-" else os.fsencode(Path(source).name).decode(errors="replace")
+    title = "standard input" if source == "-" else visible(Path(source).name)
     if target is not None and Path(target).suffix.lower() == ".html":
         html = comparing.page(comparison, title).encode()
         write(target, lambda file: file.write(html), settings.force)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
-from vqbitstream.errors import LimitError, VQCError
+from vqbitstream.errors import LimitError, VQCError, visible
 from vqbitstream.limits import Limits
 
 from vqcodec.pictures import metadata as meta
@@ -60,7 +60,7 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapp
         raise ImageError(
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
-    name = str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture"))
+    name = visible(str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture")))
     with _opened(image, name, limits) as opened:
         return _from_pil(opened, limits, name, strip)
 

@@ -88,7 +88,7 @@ def shown_usage_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = visible(error.message)
+        error.message = visible(error.message)  # type: ignore[misc]
         raise
 
 

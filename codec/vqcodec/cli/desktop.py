@@ -50,9 +50,7 @@ def desktop(remove: bool) -> None:
         if (share / "mime").is_dir() and shutil.which("update-mime-database"):
             subprocess.run(["update-mime-database", str(share / "mime")], check=False)
         elif not remove:
-            tell(
-                "update-mime-database is missing: the type is known once shared-mime-info is installed and updated"
-            )
+            tell("update-mime-database is missing: the type is known once shared-mime-info is installed and updated")
 
     guard(work)
 

@@ -36,6 +36,7 @@ class Tally:
         self.done = self.skipped = self.failed = 0
         self.input_bytes = self.output_bytes = self.pixels = 0
         self.stale: Counter[str] = Counter()
+        self.overtaken = 0
 
     def add(self, outcome: Outcome) -> None:
         size = self.sizes.get(outcome.source, 0)
@@ -50,6 +51,7 @@ class Tally:
             self.failed += 1  # in no time, mostly
         else:
             self.skipped += 1
+            self.overtaken += outcome.overtaken
             self.stale.update([outcome.stale] if outcome.stale else [])
 
     @property

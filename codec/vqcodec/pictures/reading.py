@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from vqbitstream.errors import LimitError, VQCError, visible
 from vqbitstream.limits import Limits
 
+from vqcodec.atomic import identity
 from vqcodec.pictures import metadata as meta
 from vqcodec.pictures.planes import ImageError, ImageTensor, Picture, Planes
 
@@ -61,8 +62,26 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapp
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
     name = visible(str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture")))
-    with _opened(image, name, limits) as opened:
+    with _unchanged(image, name), _opened(image, name, limits) as opened:
         return _from_pil(opened, limits, name, strip)
+
+
+@contextmanager
+def _unchanged(image: str | Path | IO[bytes], name: str) -> Iterator[None]:
+    """Refuses a file that was changed while it was read: a picture of two versions, or half a one, would look sound."""
+    if not isinstance(image, str | Path):
+        yield
+        return
+    before = identity(image)
+    changed = ImageError(f"{name}: changed while it was read; try again")
+    try:
+        yield
+    except VQCError:
+        if identity(image) != before:
+            raise changed from None
+        raise
+    if identity(image) != before:
+        raise changed
 
 
 @contextmanager

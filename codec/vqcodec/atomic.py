@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
@@ -109,7 +109,8 @@ def write(target: str, fill: Callable[[IO[bytes]], object], force: bool, modifie
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), target) from None
     finally:
-        name.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name, or was never made
+            name.unlink()
     return size
 
 

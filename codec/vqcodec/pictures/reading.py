@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,8 +26,18 @@ _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-_PILLOW_LIMIT = threading.Lock()  # Pillow's limit is a global of its own
+_pillow_limit = threading.Lock()  # Pillow's limit is a global of its own
 _GREY_MODES = {"1", "L", "LA", "La"}
+
+
+def _after_fork() -> None:
+    """A thread of the parent may have held the lock; it does not live on in the child, and would hold it forever."""
+    global _pillow_limit
+    _pillow_limit = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapping[str, Any] | None = None) -> Planes:
@@ -88,7 +99,7 @@ def _unchanged(image: str | Path | IO[bytes], name: str) -> Iterator[None]:
 def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterator[Image.Image]:
     """An image file whose header was read. Our pixel limit replaces Pillow's."""
     try:
-        with _PILLOW_LIMIT, warnings.catch_warnings():
+        with _pillow_limit, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is an error, and comes next
             pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.max_pixels
             try:

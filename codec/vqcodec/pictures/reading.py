@@ -135,8 +135,9 @@ def _from_pil(
         kept: Mapping[Any, Any]
         kept, exif = (image.info, meta.exif_of(image, name)) if info is None else meta.given(info, name)
         metadata = meta.collected(kept, exif)
-        orientation = meta.take_orientation(exif, metadata)
+        orientation = meta.orientation_of(exif, metadata.get("xmp", b""))
         upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
+        metadata = meta.upright(metadata, upright.size, name)
         plain = _plain(upright, name, stored)
     except VQCError:
         raise

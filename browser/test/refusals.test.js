@@ -24,7 +24,7 @@ test("every field of a header is checked", () => {
   assert.equal(header(() => {}).width, 16);
   const wrong = [
     [(v) => v.setUint8(0, 0), "VQCError", /not a .vqc file/], [(v) => v.setUint8(8, 1), "UnsupportedError", /version 1/],
-    [(v) => v.setUint8(9, 8), "UnsupportedError", /flags/], [(v) => v.setUint32(10, 0, true), "CorruptError", /empty/],
+    [(v) => v.setUint8(9, 16), "UnsupportedError", /flags/], [(v) => v.setUint32(10, 0, true), "CorruptError", /empty/],
     [(v) => v.setUint32(14, 0, true), "CorruptError", /empty/], [(v) => v.setUint16(18, 99, true), "CorruptError", /quality/],
     [(v) => v.setUint16(18, 10001, true), "CorruptError", /quality/], [(v) => v.setUint16(20, 4095, true), "CorruptError", /step/],
     [(v) => v.setUint16(20, 40961, true), "CorruptError", /step/], [(v) => v.setUint8(22, 2), "UnsupportedError", /tune/],

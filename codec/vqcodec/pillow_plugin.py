@@ -63,7 +63,7 @@ class VQCImageFile(ImageFile.ImageFile):
         self._mode = header.mode
         self._size = header.width, header.height
         self._scale = 1
-        self.info.update(pillow_info(metadata))
+        self.info.update(pillow_info(metadata, self.size, "the file"))
         self._offset = offset
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:

@@ -124,7 +124,7 @@ def test_transparency_by_colour_is_exact(colour: int, depth: int, interlaced: bo
 
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-EXIF = b"II*\0\x08\0\0\0\0\0\0\0\0\0"
+EXIF = b"II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x04\0\0\0abc\0\0\0\0\0"
 ANCILLARY = {
     "gamma": chunk(b"gAMA", struct.pack(">I", 100_000)),
     "chromaticities": chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),

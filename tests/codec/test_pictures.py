@@ -147,7 +147,7 @@ def test_xmp_is_written_back(kind: str) -> None:
 def test_cmyk_goes_through_its_profile_which_is_dropped() -> None:
     image = RGB.convert("CMYK")
     image.info["icc_profile"] = b"no profile"
-    image.info["exif"] = b"Exif\0\0II*\0\x08\0\0\0\0\0"
+    image.info["exif"] = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x04\0\0\0abc\0"
     with pytest.warns(UserWarning, match="not usable"):
         planes = to_planes(image, LIMITS)
     assert set(planes.metadata) == {"exif"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import vqbitstream
@@ -59,15 +58,20 @@ class Encoder:
 
     def __init__(self, weights: Weights, transforms: Transforms, tile_coder: TileCoder, device: str) -> None:
         self.weights, self.transforms, self.tile_coder, self.device = weights, transforms, tile_coder, device
+        self._search: Search | None = None
         tables = weights.tensors["encoder.step_codes"], weights.tensors["encoder.layers"]
         self.scale = QualityScale(*tables, most_layers=tile_coder.layers)
 
-    @cached_property
+    @property
     def search(self) -> Search:
         """The encoder's search, made when it is first needed. Only this needs torch."""
-        from vqcodec.coding.search import Search
+        if (
+            self._search is None
+        ):  # threads may each make one; `cached_property` would lock, and a forked child wait forever
+            from vqcodec.coding.search import Search
 
-        return Search(self.weights, self.device)
+            self._search = Search(self.weights, self.device)
+        return self._search
 
     def header(
         self, width: int, height: int, quality: float, tune: str = DEFAULT_TUNE, *, grey: bool = False, alpha: bool = False

@@ -9,7 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from vqcodec.pictures.metadata import pillow_info
+from vqcodec.pictures.exif import cleaned, descriptive
+from vqcodec.pictures.metadata import EXIF_HEADER, pillow_info
 from vqcodec.pictures.planes import ImageError, Planes
 from vqcodec.pictures.reading import reason
 
@@ -31,7 +32,7 @@ def from_planes(planes: Planes) -> Image.Image:
     image = Image.fromarray(planes.colour)
     if planes.alpha is not None:
         image.putalpha(Image.fromarray(planes.alpha))
-    image.info.update(pillow_info(planes.metadata))
+    image.info.update(pillow_info(planes.metadata, image.size, "the file"))
     return image
 
 
@@ -47,7 +48,12 @@ def fitted(image: Image.Image, size: tuple[int, int], max_size: int) -> Image.Im
     if share >= 1:
         return image
     width, height = (max(1, round(side * share)) for side in size)
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+    if image.size == (width, height):
+        return image
+    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    if exif := small.info.get("exif"):
+        small.info["exif"] = EXIF_HEADER + cleaned(exif.removeprefix(EXIF_HEADER), small.size)
+    return small
 
 
 def check_suffix(suffix: str) -> str:
@@ -82,6 +88,8 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str, *, quality: 
         elif key not in keeps or (kind == "JPEG" and key != "icc_profile" and len(options[key]) > _JPEG_SEGMENT_BYTES):
             warnings.warn(f"{_NAMES[key]} left out: {kind} cannot hold it", stacklevel=3)
             del options[key]
+    if "exif" in options and kind == "TIFF":  # its writer takes any tag for one of its own
+        options["exif"] = _descriptive(options["exif"])
     plain = image.copy()
     plain.info = {}
     if "xmp" in options and kind == "PNG":
@@ -110,3 +118,13 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str, *, quality: 
         bare = image.copy()
         del bare.info["exif"]
         write_picture(bare, file, suffix, quality=quality)
+
+
+def _descriptive(exif: bytes) -> bytes:
+    """What of EXIF describes the picture, or the same if it is damaged: then the writer says so."""
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+        return descriptive(tags).tobytes()
+    except Exception:  # whatever Pillow's parser raises on it
+        return exif

@@ -1,7 +1,7 @@
-"""What the difference between two pictures is worth, in bits: squared error, a structural term and a visible one.
+"""What the difference between two pictures is worth, in bits: squared error, and a structural, a visible and a similarity term.
 
-A model trained on one metric wins that one and loses the others, so the tune "eye" weighs all three (DESIGN.md). The constants of
-the two terms lie in `distortion.safetensors`; `benchmarks` compares them with the packages that they come from.
+A model trained on one metric wins that one and loses the others, so the tune "eye" weighs all four. The constants of the
+structural and the visible term lie in `distortion.safetensors`; tests compare the terms with the packages that they come from.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from torch import Tensor, nn
 from vqbitstream.choice import LAMBDA
 from vqbitstream.prior import KNOT_MIN, KNOTS
 
-from vqcodec.vqvae import structural, visible
+from vqcodec.vqvae import similarity, structural, visible
 from vqcodec.vqvae.compiled import at, kernels_for
+from vqcodec.vqvae.similarity import Similarity
 from vqcodec.vqvae.structural import Structural
 from vqcodec.vqvae.visible import Visible
 
-STRUCTURAL_SHARE, VISIBLE_SHARE = 0.3, 0.4  # for tune "eye"; squared error has the rest
+STRUCTURAL_SHARE, VISIBLE_SHARE, SIMILARITY_SHARE = 0.25, 0.3, 0.2  # for tune "eye"; squared error has the rest
 # log2 of the bits per pixel that a unit is worth, at log2(step) -6, -5, .. 1
 STRUCTURAL_WORTH = (2.4, 0.9, -0.87, -2.82, -4.91, -7.31, -9.75, -12.2)
 VISIBLE_WORTH = (4.9, 3.2, 1.45, -0.26, -1.78, -3.1, -4.4, -5.7)
+SIMILARITY_WORTH = (9.5, 7.85, 6.2, 4.7, 2.98, 0.8, -1.6, -4.0)
 
 
 @lru_cache(maxsize=1)
@@ -46,11 +48,13 @@ class References(NamedTuple):
         pixels: [B, H, W, 3] in [-0.5, 0.5].
         structural: See `Structural.references`.
         visible: See `Visible.references`.
+        similarity: See `Similarity.references`.
     """
 
     pixels: Tensor
     structural: list[structural.Reference]
     visible: list[visible.Reference]
+    similarity: list[similarity.Reference]
 
 
 class Terms(NamedTuple):
@@ -60,11 +64,13 @@ class Terms(NamedTuple):
         squared: Mean over pixels and colours in the unit of pixels (255 levels).
         structural: See `Structural`; zero where it was left out.
         visible: See `Visible`; zero where it was left out.
+        similarity: See `Similarity`; zero where it was left out.
     """
 
     squared: Tensor
     structural: Tensor
     visible: Tensor
+    similarity: Tensor
 
 
 class Distortion(nn.Module):
@@ -75,7 +81,7 @@ class Distortion(nn.Module):
     Args:
         height: Pixels.
         width: Pixels.
-        eye: Compute the structural and the visible term; without them there is squared error alone.
+        eye: Compute the other terms; without them there is squared error alone.
     """
 
     worths: Tensor
@@ -87,11 +93,13 @@ class Distortion(nn.Module):
         self.structural = Structural(height, width, *structural_constants())
         own = {k.removeprefix("visible."): v for k, v in constants.items() if k.startswith("visible.")}
         self.visible = Visible(height, width, own)
+        self.similarity = Similarity(height, width)
         self.shares = (
             STRUCTURAL_SHARE if eye and len(self.structural.blurs) else 0.0,
             VISIBLE_SHARE if eye and self.visible.levels else 0.0,
+            SIMILARITY_SHARE if eye and len(self.similarity.blurs) else 0.0,
         )
-        worths = torch.tensor([STRUCTURAL_WORTH, VISIBLE_WORTH], dtype=torch.float32)
+        worths = torch.tensor([STRUCTURAL_WORTH, VISIBLE_WORTH, SIMILARITY_WORTH], dtype=torch.float32)
         self.register_buffer("worths", worths, persistent=False)
 
     @torch.no_grad()
@@ -102,19 +110,22 @@ class Distortion(nn.Module):
             x,
             self.structural.references(light) if self.shares[0] else [],
             self.visible.references(light) if self.shares[1] else [],
+            self.similarity.references(_levels(x)) if self.shares[2] else [],
         )
 
     def terms(self, references: References, decoded: Tensor) -> Terms:
-        """All terms. decoded: [B, H, W, 3], about [-0.5, 0.5]; the structural and the visible term see it clipped."""
+        """All terms. decoded: [B, H, W, 3], about [-0.5, 0.5]; all but squared error see it clipped."""
         with torch.autocast(decoded.device.type, enabled=False):
             decoded = decoded.to(references.pixels.dtype)
             squared = (decoded - references.pixels).square().mean((1, 2, 3))
-            light = linear_light(decoded) if any(self.shares) else decoded
+            light = linear_light(decoded) if any(self.shares[:2]) else decoded
             none = torch.zeros_like(squared)
+            alike = partial(self.similarity, references.similarity)
             return Terms(
                 squared,
                 _AtOnce.apply(light, partial(self.structural, references.structural)) if self.shares[0] else none,
                 _AtOnce.apply(light, partial(self.visible, references.visible)) if self.shares[1] else none,
+                _AtOnce.apply(_levels(decoded), alike) if self.shares[2] else none,
             )
 
     def bits(self, terms: Terms, log2_step: Tensor, tune: Tensor) -> Tensor:
@@ -128,28 +139,28 @@ class Distortion(nn.Module):
         Returns:
             Bits of each picture, [B].
         """
-        structural_share, visible_share = self.shares
-        structural_worth, visible_worth = self._worth(log2_step)
         squared = 3 * terms.squared / (LAMBDA * torch.exp2(2 * log2_step))
-        seen = structural_share * terms.structural * structural_worth + visible_share * terms.visible * visible_worth
-        return self.pixels * ((1 - (structural_share + visible_share) * tune) * squared + tune * seen)
+        shares = zip(
+            self.shares, (terms.structural, terms.visible, terms.similarity), self._worth(log2_step), strict=True
+        )
+        seen = torch.stack([share * term * worth for share, term, worth in shares]).sum(0)
+        return self.pixels * ((1 - sum(self.shares) * tune) * squared + tune * seen)
 
     def forward(self, references: References, decoded: Tensor, log2_step: Tensor, tune: Tensor) -> Tensor:
         """Bits that the difference of each picture is worth, [B]; see `terms` and `bits`."""
         return self.bits(self.terms(references, decoded), log2_step, tune)
 
-    def _worth(self, log2_step: Tensor) -> tuple[Tensor, Tensor]:
-        """Bits per pixel that a unit of the structural and of the visible term is worth, between the entries of the tables."""
+    def _worth(self, log2_step: Tensor) -> tuple[Tensor, ...]:
+        """Bits per pixel that a unit of each term but squared error is worth, between the entries of the tables. [B] each"""
         place = (log2_step - KNOT_MIN).clamp(0, KNOTS - 1.001)
         index = place.long()
         share = place - index
         first, second = (self.worths.index_select(1, index + i) for i in (0, 1))
-        worth = torch.exp2(first * (1 - share) + second * share)
-        return worth[0], worth[1]
+        return torch.exp2(first * (1 - share) + second * share).unbind(0)
 
 
 class _AtOnce(torch.autograd.Function):
-    """A term of each picture, and its slope at the same time: nothing else is kept for the backward pass, so that the two terms
+    """A term of each picture, and its slope at the same time: nothing else is kept for the backward pass, so that the terms
     never need memory together.
 
     x: [B, ...]; term: x to [B], each from its own picture. -> [B]
@@ -200,3 +211,8 @@ class _Linear(torch.autograd.Function):
 def linear_light(x: Tensor) -> Tensor:
     """sRGB to linear RGB, in planes. [B, H, W, 3] in [-0.5, 0.5] -> [B, 3, H, W] in [0, 1]"""
     return _Linear.apply(x.permute(0, 3, 1, 2).contiguous())
+
+
+def _levels(x: Tensor) -> Tensor:
+    """sRGB, clipped, in planes. [B, H, W, 3] in [-0.5, 0.5] -> [B, 3, H, W] in [0, 1]"""
+    return (x.permute(0, 3, 1, 2) + 0.5).clamp(0, 1)

@@ -15,8 +15,10 @@ import numpy.typing as npt
 import vqbitstream
 from vqbitstream import Contents, Header, Section
 from vqbitstream.entropy import SectionWriter
+from vqbitstream.geometry import PATCH_PX
 from vqbitstream.header import HEADER_BYTES
 from vqcodec.codec import Codec
+from vqcodec.pictures.overlay import pack_overlay
 from vqcodec.pictures.planes import Planes
 
 Ints = npt.NDArray[np.int64]
@@ -73,7 +75,7 @@ class File:
 
 
 def seeds(codec: Codec) -> list[bytes]:
-    """Sound files of every kind: one section and one a layer, grey, alpha, metadata, several tiles."""
+    """Sound files of every kind: one section and one a layer, grey, alpha, metadata, several tiles, exact pixels."""
     rng = np.random.default_rng(0)
 
     def pixels(width: int, height: int) -> npt.NDArray[np.uint8]:
@@ -84,16 +86,43 @@ def seeds(codec: Codec) -> list[bytes]:
     metadata = {"icc": b"a profile" * 20, "exif": b"II*\0\x08\0\0\0\0\0", "xmp": b"<x:xmpmeta/>"}
     alpha = np.add.outer(np.arange(40), np.arange(50)).astype(np.uint8)
     files = [
-        codec.encode_pixels(pixels(24, 17), quality=30),
-        codec.encode_pixels(pixels(70, 40), quality=95),
-        codec.encode_pixels(pixels(33, 20)[..., 0], quality=60),
-        codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=50)[0],
-        codec.encode_pixels(pixels(1030, 20), quality=40),
-        codec.encode_planes(Planes(pixels(1030, 20), np.zeros((20, 1030), np.uint8)), quality=40)[0],
+        codec.encode_pixels(pixels(24, 17), quality=30, effort=1),
+        codec.encode_pixels(pixels(70, 40), quality=95, effort=1),
+        codec.encode_pixels(pixels(33, 20)[..., 0], quality=60, effort=1),
+        codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=50, effort=1)[0],
+        codec.encode_pixels(pixels(1030, 20), quality=40, effort=1),
+        codec.encode_planes(Planes(pixels(1030, 20), np.zeros((20, 1030), np.uint8)), quality=40, effort=1)[0],
     ]
     with patch("vqbitstream.header.SINGLE_SECTION_PIXELS", 0):
-        layered = codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=70)[0]
+        layered = codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=70, effort=1)[0]
+    few = pixels(50, 40) // 64 * 64  # colours
+    files += [
+        codec.encode_pixels(few, exact="all"),
+        codec.encode_planes(Planes(pixels(40, 30)[..., 0], alpha[:30, :40], metadata), exact="all")[0],
+        codec.encode_pixels(np.repeat(few[:20, :5], 206, axis=1), exact="all"),
+        with_exact(files[0], pixels(24, 17), np.add.outer(np.arange(17), np.arange(24)) % 9 < 5),
+        with_exact(layered, few, np.add.outer(np.arange(40), np.arange(50)) > 40),
+        with_exact(files[4], np.repeat(few[:20, :5], 206, axis=1)),
+    ]
     return [*files, layered, layered]
+
+
+def with_exact(
+    data: bytes,
+    pixels: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.bool_] | None = None,
+    *,
+    tiles: tuple[int, ...] | None = None,
+) -> bytes:
+    """A file with exact pixels laid over it: where the mask says so (everywhere by default), in some tiles (all by default)."""
+    contents = vqbitstream.unpack(data, vqbitstream.Limits())
+    exact = []
+    for number, tile in enumerate(contents.header.tiles):
+        rect = tile.scale(PATCH_PX)
+        place = slice(rect.top, rect.bottom), slice(rect.left, rect.right)
+        chosen = None if mask is None else mask[place]
+        exact.append(pack_overlay(pixels[place], chosen) if tiles is None or number in tiles else b"")
+    return vqbitstream.pack(replace(contents, header=replace(contents.header, exact=True), exact=tuple(exact)))
 
 
 def boundless_header() -> bytes:
@@ -146,7 +175,7 @@ def _header(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
         if isinstance(value, bytes):
             file.header[name] = _spoil(value, rng)[:8].ljust(8, b"\0")
         elif name == "flags":
-            file.header[name] = value ^ (1 << int(rng.integers(0, 8 if rng.random() < 0.2 else 3)))
+            file.header[name] = value ^ (1 << int(rng.integers(0, 8 if rng.random() < 0.2 else 4)))
         else:
             top = {"layers": 255, "tune": 255, "quality": 65535, "step_code": 65535}.get(name, (1 << 32) - 1)
             file.header[name] = (
@@ -172,7 +201,7 @@ def _sections(data: bytes, rng: Generator, seeds: list[bytes]) -> bytes:
             other = int(rng.integers(len(file.pieces)))
             file.pieces[place], file.pieces[other] = file.pieces[other], piece
         elif kind == 3:
-            file.pieces[place] = replace(piece, tag=bytes([int(rng.choice([*b"IEXAL", rng.integers(256)]))]))
+            file.pieces[place] = replace(piece, tag=bytes([int(rng.choice([*b"IEXALP", rng.integers(256)]))]))
         elif kind == 4:
             file.pieces[place] = replace(piece, length=_number(rng, (1 << 32) - 1))
         elif kind == 5:
@@ -209,6 +238,12 @@ def _payloads(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
                 _number(rng, (1 << 32) - 1) for _ in range(int(rng.integers(0, 3)))
             ]
             payload = struct.pack(f"<{len(words)}I", *words)
+        elif (
+            piece.tag == b"P" and len(payload) > 25 and rng.random() < 0.8
+        ):  # behind the head, and the lengths right again
+            chunk = payload[20:25] + _spoil(payload[25:], rng)
+            length = len(chunk) + len(chunk) % 2 + 12
+            payload = struct.pack("<4sI8sI", b"RIFF", length, b"WEBPVP8L", len(chunk)) + chunk + bytes(len(chunk) % 2)
         else:
             payload = _spoil(payload, rng)
         file.pieces[place] = replace(piece, payload=payload)

@@ -74,7 +74,7 @@ def check(codec: Codec, data: bytes) -> collections.Counter[str]:
         if outcomes["sound"]:  # then it is sound all through, and says nothing that it does not mean
             codec.verify(data)
             facts, contents = vqcodec.info(data), vqbitstream.unpack(data, vqcodec.Limits())
-            assert 1 <= facts.layers <= len(codec.config.groups)
+            assert (contents.header.exact is False) <= facts.layers <= len(codec.config.groups)
             assert 2**-7 <= facts.step <= 4
             assert all(len(value) <= vqcodec.Limits().max_metadata_bytes for value in contents.metadata.values())
             again = vqbitstream.unpack(vqbitstream.pack(contents), vqcodec.Limits())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from vqcodec.pictures import profiles
-from vqcodec.pictures.labels import Label
+from vqcodec.pictures.labels import SRGB_CURVE, Label
 from vqcodec.pictures.planes import ImageError
 
 
@@ -25,7 +25,9 @@ def settle(metadata: dict[str, bytes], label: Label | None, mode: str, name: str
     profile = metadata.get("icc", b"")
     if hdr := (label.hdr if label else "") or profiles.hdr_of(profile):
         if not force_sdr:
-            raise ImageError(f"{name}: HDR ({hdr}), which would look wrong in 8 bits; force_sdr takes it as it is")
+            raise ImageError(
+                f"{name}: HDR ({hdr}), which would look wrong in 8 bits; force_sdr (--force-sdr) takes it as it is"
+            )
         warnings.warn(f"{name}: HDR ({hdr}), taken as an ordinary picture", stacklevel=6)
         metadata.pop("icc", None)
         return
@@ -38,4 +40,6 @@ def settle(metadata: dict[str, bytes], label: Label | None, mode: str, name: str
         warnings.warn(f"{name}: its colours ({label.source}) are not known here, and are taken as sRGB", stacklevel=6)
         return
     grey = mode in ("L", "LA")
+    if grey and label.curve == SRGB_CURVE:  # primaries mean nothing here
+        return
     metadata["icc"] = profiles.made(f"from {label.source}", label.primaries, label.curve, grey=grey)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from vqcodec.pictures.planes import Planes
+
+_BAND = 256  # rows that are worked on together; even. It bounds the memory
 
 
 def filled(planes: Planes) -> Planes:
@@ -15,11 +19,22 @@ def filled(planes: Planes) -> Planes:
     """
     if planes.alpha is None or planes.alpha.all():
         return planes
-    seen = planes.alpha > 0
-    colour = planes.colour.reshape(*seen.shape, -1)
-    counted = np.where(seen[..., None], colour, 0).astype(np.float32)
-    out = np.where(seen[..., None], colour, _around(counted, seen.astype(np.float32)))
-    return Planes(np.rint(out).astype(np.uint8).reshape(planes.colour.shape), planes.alpha, planes.metadata)
+    height, width = planes.alpha.shape
+    colour = planes.colour.reshape(height, width, -1)
+    bands = [slice(top, top + _BAND) for top in range(0, height, _BAND)]
+    sums, counts = [], []
+    for band in bands:
+        seen = _even((planes.alpha[band] > 0).astype(np.uint16))
+        sums.append(_halved(_even(colour[band].astype(np.uint16)) * seen[..., None]))
+        counts.append(_halved(seen))
+    around = _around(np.concatenate(sums).astype(np.float32), np.concatenate(counts).astype(np.float32))
+    means = np.rint(around).astype(np.uint8)
+    out = colour.copy()
+    for band in bands:
+        spread = means[band.start // 2 : band.stop // 2].repeat(2, 0).repeat(2, 1)
+        hidden = planes.alpha[band] == 0
+        out[band][hidden] = spread[: len(hidden), :width][hidden]
+    return Planes(out.reshape(planes.colour.shape), planes.alpha, planes.metadata)
 
 
 def _around(sums: npt.NDArray[np.float32], counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -32,16 +47,21 @@ def _around(sums: npt.NDArray[np.float32], counts: npt.NDArray[np.float32]) -> n
     Returns:
         [H, W, C].
     """
-    means = (sums / np.maximum(counts, 1)[..., None]).astype(np.float32)
+    means: npt.NDArray[np.float32] = sums / np.maximum(counts, np.float32(1))[..., None]
     if counts.all() or counts.shape == (1, 1):
         return means
-    height, width = counts.shape
-    odd = [(0, height % 2), (0, width % 2)]
-    coarse = _around(_halved(np.pad(sums, [*odd, (0, 0)])), _halved(np.pad(counts, odd)))
-    spread = coarse.repeat(2, 0).repeat(2, 1)[:height, :width]
-    return np.where(counts[..., None] > 0, means, spread)
+    coarse = _around(_halved(_even(sums)), _halved(_even(counts)))
+    spread = coarse.repeat(2, 0).repeat(2, 1)[: len(counts), : counts.shape[1]]
+    out: npt.NDArray[np.float32] = np.where(counts[..., None] > 0, means, spread)
+    return out
 
 
-def _halved(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _even(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """With zeros added so that both sides are even. [H, W, ...]"""
+    return np.pad(values, [(0, side % 2) for side in values.shape[:2]] + [(0, 0)] * (values.ndim - 2))
+
+
+def _halved(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Sums over 2x2. [H, W, ...] -> [H/2, W/2, ...]"""
-    return values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2]
+    out: npt.NDArray[Any] = values[::2, ::2] + values[1::2, ::2] + values[::2, 1::2] + values[1::2, 1::2]
+    return out

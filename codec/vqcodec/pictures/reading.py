@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,8 +18,8 @@ from vqbitstream.limits import Limits
 
 from vqcodec.pictures import colour, raw
 from vqcodec.pictures import metadata as meta
-from vqcodec.pictures.deep import from_deep
-from vqcodec.pictures.labels import adobe_label, label_of
+from vqcodec.pictures.deep import brightened, colours_of_sixteen_bits, from_deep
+from vqcodec.pictures.labels import exif_label, jp2_profile, label_of
 from vqcodec.pictures.planes import ImageError, ImageTensor, Picture, Planes
 
 _TURN = {
@@ -72,8 +72,15 @@ def to_planes(
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
     name = str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture"))
+    place = None if isinstance(image, str | Path) else image.tell()
+
+    def reopen() -> Image.Image:
+        if place is not None and not isinstance(image, str | Path):
+            image.seek(place)
+        return Image.open(image)
+
     with _opened(image, name, limits) as opened:
-        return _from_pil(opened, limits, name, strip, force_sdr)
+        return _from_pil(opened, limits, name, strip, force_sdr, reopen=reopen)
 
 
 @contextmanager
@@ -108,6 +115,7 @@ def _from_pil(
     strip: bool,
     force_sdr: bool,
     info: Mapping[str, Any] | None = None,
+    reopen: Callable[[], Image.Image] | None = None,
 ) -> Planes:
     try:
         limits.check_size(*image.size)
@@ -118,12 +126,17 @@ def _from_pil(
     try:
         if (frames := _frames(image)) > 1:
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
-        label = label_of(image)
+        label, unread = label_of(image), jp2_profile(image)
+        packed = colours_of_sixteen_bits(image) if reopen else ""
         stored = str(getattr(image, "tile", ()))  # gone after loading
         image.load()
+        if packed and reopen:
+            image = brightened(image, reopen, packed, name)
         kept: Mapping[Any, Any]
         kept, exif = (image.info, meta.exif_of(image, name)) if info is None else meta.given(info, name)
-        metadata = meta.collected(kept, exif)
+        metadata = meta.collected({"icc_profile": unread} | dict(kept), exif)
+        if info is None and kept.get("icc_profile", b"") is None:  # Pillow's word for it
+            warnings.warn(f"{name}: its ICC profile is damaged, and left out", stacklevel=4)
         orientation = meta.orientation_of(exif, metadata.get("xmp", b""))
         upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
         metadata = meta.upright(metadata, upright.size, name)
@@ -131,7 +144,7 @@ def _from_pil(
         if image.mode in ("CMYK", "LAB"):
             metadata.pop("icc", None)
         else:
-            colour.settle(metadata, label or adobe_label(exif), plain.mode, name, force_sdr=force_sdr)
+            colour.settle(metadata, label or exif_label(exif), plain.mode, name, force_sdr=force_sdr)
     except VQCError:
         raise
     except Image.DecompressionBombError:

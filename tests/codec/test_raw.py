@@ -40,7 +40,7 @@ def test_whatever_has_the_suffix_of_raw_is_named_so(suffix: str, tmp_path: Path)
     for contents in (tiff(), b"something of the maker's own"):
         path = tmp_path / f"a{suffix.upper()}"
         path.write_bytes(contents)
-        with pytest.raises(vqcodec.ImageError, match="RAW photograph.*rawpy"):
+        with pytest.raises(vqcodec.ImageError, match=r"RAW photograph.*rawpy"):
             to_planes(path, LIMITS)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 from vqcodec.atomic import read
 from vqcodec.cli.archive import estimate, verify
 from vqcodec.cli.compare import compare
-from vqcodec.cli.console import Finite, guard, say, stop_politely
+from vqcodec.cli.console import Finite, guard, say, shown_usage_errors, stop_politely, tell, tell_json
 from vqcodec.cli.desktop import desktop
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
@@ -29,7 +28,15 @@ if TYPE_CHECKING:
 
 
 class _Program(click.Group):
-    """A group whose help and version, too, say in one line that stdout takes nothing."""
+    """A group whose help and version, too, say in one line that stdout takes nothing; its usage errors show control characters."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with shown_usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with shown_usage_errors():
+            return super().invoke(ctx)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -202,7 +209,7 @@ def info(source: str, as_json: bool) -> None:
 
         facts = api.info(read(source, Limits()))
         if as_json:
-            click.echo(json.dumps(asdict(facts) | {"bpp": facts.bpp}))
+            tell_json(asdict(facts) | {"bpp": facts.bpp})
             return
         columns, rows = facts.tiles
         tiles = "" if columns * rows == 1 else f", {columns}x{rows} tiles"
@@ -218,8 +225,8 @@ def info(source: str, as_json: bool) -> None:
         parts += [f"exact pixels {facts.exact_bytes}"] if facts.exact_bytes else []
         parts += [f"alpha {facts.alpha_bytes}"] if facts.alpha_bytes else []
         parts += [f"{name.upper()} {size}" for name, size in facts.metadata.items()]
-        click.echo(
-            f"{click.format_filename(source)}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, "
+        tell(
+            f"{source}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, "
             f"{facts.bpp:.3f} bpp, {coded}, bytes: {', '.join(parts)}"
         )
 

@@ -7,9 +7,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any
 
-from vqcodec.atomic import output_path, read, read_stdin, write
+from vqbitstream.errors import visible
+
+from vqcodec.atomic import identity, output_path, read, read_stdin, write
 from vqcodec.cli.names import stat_of
 from vqcodec.cli.workers import Coded, Progress
 from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
@@ -50,10 +53,15 @@ class Settings:
 
         limit_threads(self.threads, pixels)
 
-    def write(self, source: str, target: str, fill: Callable[[IO[bytes]], object]) -> int:
-        """Write an output; see `vqcodec.atomic.write`."""
-        stat = stat_of(source) if self.keep_time else None
-        return write(target, fill, self.force, stat.st_mtime_ns if stat else None)
+    def write(self, target: str, fill: Callable[[IO[bytes]], object], read: os.stat_result | None) -> int:
+        """Write an output; see `vqcodec.atomic.write`. read: the input's, from before it was read."""
+        kept = self.keep_time and read is not None and S_ISREG(read.st_mode)
+        modified_ns = read.st_mtime_ns if kept and read else None
+        try:
+            return write(target, fill, self.force, modified_ns)
+        except FileNotFoundError:  # another process that ended took away the folder, which was empty
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            return write(target, fill, self.force, modified_ns)
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Encoding:
 
         limits = self.settings.limits()
         picture = read_stdin(limits) if source == "-" else source
-        size = Path(picture).stat().st_size if isinstance(picture, str) else picture.getbuffer().nbytes
+        stat, before = stat_of(source), identity(source)
         options = dict(self.options)
         reading = {name: options.pop(name, False) for name in ("strip", "force_sdr")}
         planes = to_planes(picture, limits, **reading)
@@ -96,12 +104,13 @@ class Encoding:
         self.settings.apply(planes.colour.shape[0] * planes.colour.shape[1])
         codec = api.load_model(self.model)
         data = codec.encode(planes, limits=limits, progress=progress, **options)
+        size = stat.st_size if stat else picture.getbuffer().nbytes  # type: ignore[union-attr]
         header = vqbitstream.unpack_header(data, limits)
         reached: dict[str, Any] = {"quality": header.quality_centi / 100}
         if self.settings.measure:
             reached |= measured(codec, planes, data, limits)
-        self.settings.write(source, target, lambda file: file.write(data))
-        larger = len(data) > size
+        self.settings.write(target, lambda file: file.write(data), stat)
+        larger = len(data) > size and (stat is None or S_ISREG(stat.st_mode))
         if larger:
             kept = ", and the input is not deleted" if self.delete_source else ""
             warnings.warn(
@@ -109,6 +118,8 @@ class Encoding:
             )
         if self.delete_source and not larger:
             codec.verify(vqbitstream.read_bytes(target, limits), limits)
+            if identity(source) != before:
+                raise ValueError(f"{source}: changed after it was read, so it is kept; {target} is of what it was")
             Path(source).unlink()
         return Coded(header.width, header.height, size, len(data), reached)
 
@@ -167,13 +178,14 @@ class Decoding:
         check_suffix(suffix)
         self.settings.apply()
         limits = self.settings.limits()
+        stat = stat_of(source)
         raw = read(source, limits)
         if self.model is None:
             image = api.decode(raw, limits=limits, progress=progress, **self.options)
         else:
             image = api.load_model(self.model).decode(raw, limits=limits, progress=progress, **self.options)
         written = self.settings.write(
-            source, target, lambda file: write_picture(image, file, suffix, quality=self.to_quality)
+            target, lambda file: write_picture(image, file, suffix, quality=self.to_quality), stat
         )
         return Coded(image.width, image.height, len(raw), written)
 
@@ -254,7 +266,7 @@ def compare_files(
     comparison = comparing.compare(
         api.load_model(model), Image.fromarray(planes.colour), quality=quality, tune=tune, effort=effort
     )
-    title = "standard input" if source == "-" else os.fsencode(Path(source).name).decode(errors="replace")
+    title = "standard input" if source == "-" else visible(Path(source).name)
     if target is not None and Path(target).suffix.lower() == ".html":
         html = comparing.page(comparison, title).encode()
         write(target, lambda file: file.write(html), settings.force)

@@ -33,7 +33,7 @@ def filled(planes: Planes) -> Planes:
     for band in bands:
         spread = means[band.start // 2 : band.stop // 2].repeat(2, 0).repeat(2, 1)
         hidden = planes.alpha[band] == 0
-        out[band][hidden] = spread[: len(hidden), :width][hidden]
+        np.copyto(out[band], spread[: len(hidden), :width], where=hidden[..., None])
     return Planes(out.reshape(planes.colour.shape), planes.alpha, planes.metadata)
 
 
@@ -47,7 +47,7 @@ def _around(sums: npt.NDArray[np.float32], counts: npt.NDArray[np.float32]) -> n
     Returns:
         [H, W, C].
     """
-    means: npt.NDArray[np.float32] = sums / np.maximum(counts, np.float32(1))[..., None]
+    means = np.divide(sums, np.maximum(counts, 1)[..., None], dtype=np.float32)
     if counts.all() or counts.shape == (1, 1):
         return means
     coarse = _around(_halved(_even(sums)), _halved(_even(counts)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,10 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
-from vqbitstream.errors import LimitError, VQCError
+from vqbitstream.errors import LimitError, VQCError, visible
 from vqbitstream.limits import Limits
 
+from vqcodec.atomic import identity
 from vqcodec.pictures import colour, raw
 from vqcodec.pictures import metadata as meta
 from vqcodec.pictures.deep import brightened, colours_of_sixteen_bits, from_deep
@@ -26,8 +28,18 @@ _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-_PILLOW_LIMIT = threading.Lock()  # Pillow's limit is a global of its own
+_pillow_limit = threading.Lock()  # Pillow's limit is a global of its own
 _GREY_MODES = {"1", "L", "LA", "La"}
+
+
+def _after_fork() -> None:
+    """A thread of the parent may have held the lock; it does not live on in the child, and would hold it forever."""
+    global _pillow_limit
+    _pillow_limit = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def to_planes(
@@ -71,23 +83,35 @@ def to_planes(
         raise ImageError(
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
-    name = str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture"))
-    place = None if isinstance(image, str | Path) else image.tell()
+    name = visible(str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture")))
+    twice = isinstance(image, str | Path) or (hasattr(image, "seekable") and image.seekable())
+    with _unchanged(image, name), _opened(image, name, limits) as opened:
+        return _from_pil(opened, limits, name, strip, force_sdr, reopen=(lambda: Image.open(image)) if twice else None)
 
-    def reopen() -> Image.Image:
-        if place is not None and not isinstance(image, str | Path):
-            image.seek(place)
-        return Image.open(image)
 
-    with _opened(image, name, limits) as opened:
-        return _from_pil(opened, limits, name, strip, force_sdr, reopen=reopen)
+@contextmanager
+def _unchanged(image: str | Path | IO[bytes], name: str) -> Iterator[None]:
+    """Refuses a file that was changed while it was read: a picture of two versions, or half a one, would look sound."""
+    if not isinstance(image, str | Path):
+        yield
+        return
+    before = identity(image)
+    changed = ImageError(f"{name}: changed while it was read; try again")
+    try:
+        yield
+    except VQCError:
+        if identity(image) != before:
+            raise changed from None
+        raise
+    if identity(image) != before:
+        raise changed
 
 
 @contextmanager
 def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterator[Image.Image]:
     """An image file whose header was read. Our pixel limit replaces Pillow's."""
     try:
-        with _PILLOW_LIMIT, warnings.catch_warnings():
+        with _pillow_limit, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is an error, and comes next
             pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limits.max_pixels
             try:

@@ -178,7 +178,7 @@ def test_sixteen_bits_that_use_fewer_are_told_and_scaled(bits: int) -> None:
 def test_one_hot_pixel_leaves_the_others_alone() -> None:
     values = (GREY / 255).astype(np.float32)
     values[3, 5] = 1e6
-    with pytest.warns(UserWarning, match=r"0..1 \(1 pixels above become white\)"):
+    with pytest.warns(UserWarning, match=r"0..1 \(pixels clipped: 1 above\)"):
         planes = to_planes(Image.fromarray(values), LIMITS)
     expected = GREY.copy()
     expected[3, 5] = 255

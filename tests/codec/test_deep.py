@@ -139,5 +139,5 @@ def test_floats_are_never_nearly_black(name: str) -> None:
 
 def test_what_lies_below_a_range_is_told() -> None:
     values = np.linspace(-1, 1, 1000, dtype=np.float32).reshape(20, 50)
-    with pytest.warns(UserWarning, match=r"0\.\.1 \(500 pixels below become black\)"):
+    with pytest.warns(UserWarning, match=r"0\.\.1 \(pixels clipped: 500 below\)"):
         assert to_planes(Image.fromarray(values), LIMITS).colour.max() == 255

@@ -83,9 +83,9 @@ def _assumed(values: npt.NDArray[np.generic], tags: dict[int, object], mode: str
         top = max(top, 255.0)
     elif 1 < usual < top / _NEARLY_BLACK:
         top = usual
-    outside = {"above become white": int((finite > top).sum()), "below become black": int((finite < 0).sum())}
-    told = ", ".join(f"{count} pixels {what}" for what, count in outside.items() if count)
-    clipped = f" ({told})" if told else ""
+    outside = {"above": int((finite > top).sum()), "below": int((finite < 0).sum())}
+    told = ", ".join(f"{count} {where}" for where, count in outside.items() if count)
+    clipped = f" (pixels clipped: {told})" if told else ""
     warnings.warn(f"{name}: mode {mode}, taken as 0..{top:g}{clipped} and rounded to 8 bits", stacklevel=_STACK_LEVEL)
     return 0.0, top
 

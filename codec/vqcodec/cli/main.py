@@ -91,9 +91,13 @@ def main() -> None:
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
 @click.option("--lossless", is_flag=True, help="Keep every pixel exactly; quality and effort mean nothing then.")
 @click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
+@click.option("--keep-hidden", is_flag=True, help="Keep the colours under full transparency, which nobody sees.")
+@click.option("--force-sdr", is_flag=True, help="Take HDR pictures as if they were ordinary ones.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
 @click.option(
-    "--delete-source", is_flag=True, help="Delete inputs once their files are written, read back and verified."
+    "--delete-source",
+    is_flag=True,
+    help="Delete inputs once their files are written, read back and verified, unless the file is larger.",
 )
 @outputs
 @several
@@ -119,6 +123,8 @@ def encode(
         "max_size",
         "lossless",
         "strip",
+        "keep_hidden",
+        "force_sdr",
     )
     given = {name: options.pop(name) for name in coding} | {"verify": not no_verify}
     if sum(given[name] is not None for name in coding if name.startswith("target")) > 1:

@@ -15,7 +15,7 @@ from vqbitstream.errors import visible
 from vqcodec.atomic import identity, output_path, read, read_stdin, write
 from vqcodec.cli.names import stat_of
 from vqcodec.cli.workers import Coded, Progress
-from vqcodec.pictures.suffixes import PICTURE_SUFFIX
+from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
 
 if TYPE_CHECKING:
     from vqbitstream.limits import Limits
@@ -87,6 +87,7 @@ class Encoding:
         import vqbitstream
 
         from vqcodec import api
+        from vqcodec.pictures.hidden import filled
         from vqcodec.pictures.reading import to_planes
         from vqcodec.pictures.resizing import shrunk
 
@@ -94,8 +95,12 @@ class Encoding:
         picture = read_stdin(limits) if source == "-" else source
         stat, before = stat_of(source), identity(source)
         options = dict(self.options)
-        planes = to_planes(picture, limits, strip=options.pop("strip", False))
+        reading = {name: options.pop(name, False) for name in ("strip", "force_sdr")}
+        planes = to_planes(picture, limits, **reading)
         planes = shrunk(planes, options.pop("max_size", None))
+        if not (options.get("keep_hidden") or options.get("lossless")):
+            planes = filled(planes)  # what is measured is against this
+            options["keep_hidden"] = True
         self.settings.apply(planes.colour.shape[0] * planes.colour.shape[1])
         codec = api.load_model(self.model)
         data = codec.encode(planes, limits=limits, progress=progress, **options)
@@ -105,7 +110,13 @@ class Encoding:
         if self.settings.measure:
             reached |= measured(codec, planes, data, limits)
         self.settings.write(target, lambda file: file.write(data), stat)
-        if self.delete_source:
+        larger = len(data) > size and (stat is None or S_ISREG(stat.st_mode))
+        if larger:
+            kept = ", and the input is not deleted" if self.delete_source else ""
+            warnings.warn(
+                f"{source}: its {FILE_SUFFIX} is larger, {len(data)} bytes instead of {size}{kept}", stacklevel=2
+            )
+        if self.delete_source and not larger:
             codec.verify(vqbitstream.read_bytes(target, limits), limits)
             if identity(source) != before:
                 raise ValueError(f"{source}: changed after it was read, so it is kept; {target} is of what it was")

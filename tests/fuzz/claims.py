@@ -120,19 +120,19 @@ def main() -> None:
         print(json.dumps([usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3]))
         return
     codec = Codec(options.model)
+    heads, rows = [f"{options.side}x{options.side} pixels"], [[way] for way in options.ways]
     with tempfile.TemporaryDirectory() as folder:
-        print(f"| {options.side}x{options.side} pixels: | {' | '.join(options.ways)} |")
-        print("|---" * (len(options.ways) + 1) + "|")
         for kind in options.kinds:
             paths = [Path(folder) / name for name in ("small.vqc", "huge.vqc")]
             for path, side in zip(paths, (16, options.side), strict=True):
                 path.write_bytes(claimed(codec, side, side, kind))
-            cells = []
-            for way in options.ways:
+            heads.append(f"{kind}, {paths[1].stat().st_size:,} bytes")
+            for way, row in zip(options.ways, rows, strict=True):
                 (_, start), (seconds, peak) = (measured(way, path, options.model) for path in paths)
-                cells.append(f"{seconds:.1f} s, {max(peak - start, 0):.0f} MB")
-                print(kind, way, cells[-1], file=sys.stderr, flush=True)
-            print(f"| {kind}, {paths[1].stat().st_size} bytes | {' | '.join(cells)} |", flush=True)
+                row.append(f"{seconds:.1f} s, {max(peak - start, 0):.0f} MB")
+                print(kind, *row[:1], row[-1], file=sys.stderr, flush=True)
+    for line in (heads, ["---", *["--:"] * len(options.kinds)], *rows):
+        print(f"| {' | '.join(line)} |")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -297,3 +298,17 @@ def test_the_umask_is_never_set_and_modes_are_as_they_should_be(
     finally:
         monkeypatch.undo()
         os.umask(before)
+
+
+def test_what_pillow_logs_stays_off_stderr(tmp_path: Path) -> None:
+    tags = [(256, 3, 1, 10), (257, 3, 1, 10), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 2048)]
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags))
+    for name in "ab":
+        path = tmp_path / f"{name}.tif"
+        path.write_bytes(head + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4))
+    command = [sys.executable, "-m", "vqcodec", "encode", "-r", str(tmp_path), "-m", str(TINY), "-e", "1", "-j"]
+    for jobs in ("1", "2"):
+        done = subprocess.run([*command, jobs], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        lines = [f"vqcodec: {tmp_path / name}.tif: not a picture that Pillow can read" for name in "ab"]
+        assert sorted(done.stderr.splitlines()) == sorted(["vqcodec: 2 of 2 inputs failed", *lines])

@@ -9,6 +9,8 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tifffile
+import vqcodec
 from PIL import Image
 from support import picture
 from vqbitstream.limits import Limits
@@ -141,3 +143,53 @@ def test_what_lies_below_a_range_is_told() -> None:
     values = np.linspace(-1, 1, 1000, dtype=np.float32).reshape(20, 50)
     with pytest.warns(UserWarning, match=r"0\.\.1 \(pixels clipped: 500 below\)"):
         assert to_planes(Image.fromarray(values), LIMITS).colour.max() == 255
+
+
+def written(values: npt.NDArray[np.generic], order: str, **options: object) -> io.BytesIO:
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, byteorder=order, **options)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.filterwarnings("ignore:.*taken as 0")
+def test_samples_that_pillow_misreads(order: str, compression: str | None) -> None:
+    """It swaps the bytes of compressed big-endian ones, takes planes of 16 bits for planes of 8, and unsigned for signed."""
+    grey = np.linspace(0, 1, 40 * 64).reshape(40, 64)
+    colour = np.stack([grey, 1 - grey, grey**2])
+    kinds = {
+        "float": (grey.astype(np.float32), "minisblack"), "white is zero": ((1 - grey).astype(np.float32), "miniswhite"),
+        "signed": (np.rint(grey * 32767).astype(np.int16), "minisblack"), "planes": (np.rint(colour * 65535).astype(np.uint16), "rgb"),
+    }  # fmt: skip
+    if order == "<":  # Pillow reads no other
+        kinds["unsigned"] = np.rint(grey * (2**32 - 1)).astype(np.uint32), "minisblack"
+    for name, (values, photometric) in kinds.items():
+        planar = {"planarconfig": "separate"} if name == "planes" else {}
+        file = written(values, order, photometric=photometric, compression=compression, **planar)
+        right = np.moveaxis(colour, 0, 2) if name == "planes" else grey
+        assert np.abs(to_planes(file, LIMITS).colour - 255 * right).max() < 3, name
+
+
+def test_what_cannot_be_brightened_is_told() -> None:
+    dark = samples(12, 4, alpha_bits=12)
+    planes = written(np.moveaxis(dark[..., :3], 2, 0).copy(), "<", photometric="rgb", planarconfig="separate")
+    with pytest.warns(UserWarning, match="nearly black: its 16 bits use 12"):
+        to_planes(planes, LIMITS)
+    with pytest.warns(UserWarning, match="nearly clear: its 16 bits use 12"):
+        to_planes(written(dark, "<", photometric="rgb", extrasamples=["assocalpha"]), LIMITS)
+    four = written(
+        np.moveaxis(dark, 2, 0).copy(), "<", photometric="rgb", planarconfig="separate", extrasamples=["unassalpha"]
+    )
+    with pytest.raises(vqcodec.ImageError, match="separate planes of 16 bits"):
+        to_planes(four, LIMITS)
+
+
+def test_a_turned_picture_keeps_what_its_file_says() -> None:
+    """Turned by XMP, after Pillow has read it."""
+    values = samples(16, 1)[..., 0]
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    file = written(65535 - values, "<", photometric="miniswhite", extratags=[(700, 1, len(xmp), xmp, True)])
+    colour = to_planes(file, LIMITS).colour
+    np.testing.assert_array_equal(colour, np.rot90(np.rint(values / 257), -1))

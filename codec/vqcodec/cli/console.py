@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 import os
 import signal
@@ -90,6 +91,11 @@ def shown_usage_errors() -> Iterator[None]:
     except click.ClickException as error:
         error.message = visible(error.message)  # type: ignore[misc]
         raise
+
+
+def silence_pillow() -> None:
+    """Keep what Pillow's readers log off stderr: a bad picture is one line, ours."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def stop_politely(*, quietly: bool = False) -> None:

@@ -11,7 +11,7 @@ import click
 from vqcodec.atomic import read
 from vqcodec.cli.archive import estimate, verify
 from vqcodec.cli.compare import compare
-from vqcodec.cli.console import Finite, guard, say, shown_usage_errors, stop_politely, tell, tell_json
+from vqcodec.cli.console import Finite, guard, say, shown_usage_errors, silence_pillow, stop_politely, tell, tell_json
 from vqcodec.cli.desktop import desktop
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
@@ -51,6 +51,7 @@ class _Program(click.Group):
 def main() -> None:
     """A learned image codec: far smaller than JPEG, real files, exact on every machine."""
     stop_politely()
+    silence_pillow()
     wait_without_spinning()
 
 

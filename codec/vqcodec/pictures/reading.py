@@ -20,9 +20,10 @@ from vqbitstream.limits import Limits
 from vqcodec.atomic import identity
 from vqcodec.pictures import colour, raw
 from vqcodec.pictures import metadata as meta
-from vqcodec.pictures.deep import brightened, colours_of_sixteen_bits, from_deep
+from vqcodec.pictures.deep import from_deep
 from vqcodec.pictures.labels import exif_label, jp2_profile, label_of
 from vqcodec.pictures.planes import ImageError, ImageTensor, Picture, Planes
+from vqcodec.pictures.unpacking import brightened, mend, unpacking_of
 
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -151,18 +152,18 @@ def _from_pil(
         if (frames := _frames(image)) > 1:
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
         label, unread = label_of(image), jp2_profile(image)
-        packed = colours_of_sixteen_bits(image) if reopen else ""
+        mend(image, name)
+        packed = unpacking_of(image)
         stored = str(getattr(image, "tile", ()))  # gone after loading
         image.load()
-        if packed and reopen:
-            image = brightened(image, reopen, packed, name)
+        image = brightened(image, reopen, packed, name)
         kept: Mapping[Any, Any]
         kept, exif = (image.info, meta.exif_of(image, name)) if info is None else meta.given(info, name)
         metadata = meta.collected({"icc_profile": unread} | dict(kept), exif)
         if info is None and kept.get("icc_profile", b"") is None:  # Pillow's word for it
             warnings.warn(f"{name}: its ICC profile is damaged, and left out", stacklevel=4)
         orientation = meta.orientation_of(exif, metadata.get("xmp", b""))
-        upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
+        upright = _turned(image, orientation)
         metadata = meta.upright(metadata, upright.size, name)
         plain = _plain(upright, name, stored)
         if image.mode in ("CMYK", "LAB"):
@@ -188,6 +189,17 @@ def _from_pil(
         return Planes(array, None, metadata)
     pixels = array[..., 0] if colours == 1 else array[..., :3]
     return Planes(np.ascontiguousarray(pixels), np.ascontiguousarray(array[..., -1]), metadata)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture upright, with what its file says of its samples."""
+    if orientation not in _TURN:
+        return image
+    turned = image.transpose(_TURN[orientation])
+    turned.format = image.format
+    if hasattr(image, "tag_v2"):
+        setattr(turned, "tag_v2", image.tag_v2)  # noqa: B010
+    return turned
 
 
 def _frames(image: Image.Image) -> int:

@@ -173,3 +173,17 @@ def test_xmp_says_the_dimensions_and_has_no_thumbnail() -> None:
     turned = xmp.format("").replace('"6"', '"1"').replace('"60"', '"40"').replace("'40'", "'60'")
     turned = turned.replace(">40</tiff", ">60</tiff").replace(">60</exif", ">40</exif")
     assert found == turned
+
+
+def test_tiff_takes_exif_and_xmp() -> None:
+    tags = Image.Exif()
+    tags[0x010F], tags[0x8769], tags[0x8825] = "Maker", {0x9003: "2026:11:27 03:00:00"}, {1: "N"}
+    exif, xmp = tags.tobytes().removeprefix(b"Exif\0\0"), b"<x:xmpmeta/>"
+    for metadata in ({"exif": exif, "xmp": xmp}, {"xmp": xmp}, {"exif": exif}):
+        file = io.BytesIO()
+        write_picture(from_planes(Planes(PIXELS, None, metadata)), file, ".tif")
+        with Image.open(file) as back:
+            found = back.getexif()
+            assert back.info.get("xmp") == metadata.get("xmp")
+            assert found.get(0x010F) == ("Maker" if "exif" in metadata else None)
+            assert len(found.get_ifd(0x8769)) == len(found.get_ifd(0x8825)) == ("exif" in metadata)

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import vqcodec
 from PIL import Image
@@ -17,6 +18,7 @@ from vqcodec.pictures import labels, profiles
 from vqcodec.pictures.hidden import filled
 from vqcodec.pictures.planes import Planes
 from vqcodec.pictures.reading import to_planes
+from vqcodec.pictures.writing import from_planes, write_picture
 
 
 @pytest.mark.parametrize("length", [150, 300, 400])
@@ -121,3 +123,20 @@ def test_filling_in_bands_is_filling_at_once(monkeypatch: pytest.MonkeyPatch) ->
     whole = filled(planes).colour
     monkeypatch.setattr("vqcodec.pictures.hidden._BAND", 16)
     np.testing.assert_array_equal(filled(planes).colour, whole)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
+@pytest.mark.parametrize("alpha", [None, np.full(GREY.shape, 99, np.uint8)], ids=["opaque", "clear"])
+def test_a_profile_of_grey_never_gets_into_colours(suffix: str, alpha: npt.NDArray[np.uint8] | None) -> None:
+    """WebP has no grey, AVIF none with alpha: the pixels become sRGB, and look the same."""
+    if suffix == ".jpg" and alpha is not None:
+        return
+    profile = profiles.made("linear", labels.BT709, (1.0,), grey=True)
+    file = io.BytesIO()
+    write_picture(from_planes(Planes(GREY, alpha, {"icc": profile})), file, suffix, quality=100)
+    with Image.open(file) as back:
+        found = back.info.get("icc_profile")
+        colours = back.getchannel(0)
+        looks = np.asarray(colours) if found is None else shown(np.asarray(colours), found)[..., 0]
+        assert (found is None) == back.mode.startswith("RGB")
+    assert np.abs(looks.astype(int) - shown(GREY, profile)[..., 0]).mean() < 2

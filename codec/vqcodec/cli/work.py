@@ -227,8 +227,10 @@ def measured(codec: Codec, planes: Planes, data: bytes, limits: Limits) -> dict[
 def compare_files(
     source: str, output: str | None, settings: Settings, *, model: str, quality: float, tune: str, effort: int
 ) -> list[str]:
-    """Compare a picture with JPEG, and write a .html or .png if there is an output. Returns the figures, one line each."""
+    """Compare a picture with other codecs, and write a .html or .png if there is an output. Returns the figures, one line each."""
     from PIL import Image
+    from rich.console import Console
+    from rich.markup import escape
 
     from vqcodec import api
     from vqcodec.compare import compare as comparing
@@ -239,10 +241,17 @@ def compare_files(
     limits = settings.limits()
     planes = to_planes(read_stdin(limits) if source == "-" else source, limits, strip=True)
     if planes.alpha is not None:
-        warnings.warn(f"{source}: only the colours are compared: JPEG has no transparency", stacklevel=2)
-    comparison = comparing.compare(
-        api.load_model(model), Image.fromarray(planes.colour), quality=quality, tune=tune, effort=effort
-    )
+        warnings.warn(f"{source}: only the colours are compared, not the transparency", stacklevel=2)
+    codec, image = api.load_model(model), Image.fromarray(planes.colour)
+    with Console(stderr=True).status(f"{escape(source)}: vqcodec") as status:
+        comparison = comparing.compare(
+            codec,
+            image,
+            quality=quality,
+            tune=tune,
+            effort=effort,
+            progress=lambda name: status.update(f"{escape(source)}: {name}"),
+        )
     title = "standard input" if source == "-" else os.fsencode(Path(source).name).decode(errors="replace")
     if target is not None and Path(target).suffix.lower() == ".html":
         html = comparing.page(comparison, title).encode()

@@ -108,7 +108,7 @@ def test_without_output_the_figures_are_printed(photo: Path, tmp_path: Path) -> 
     assert done.exit_code == 0
     assert re.fullmatch(
         r"original: 90x70 RGB\nvqcodec, quality 75, effort 5: [\d,]+ bytes, [\d.]+ bpp, SSIMULACRA2 -?[\d.]+, [\d.]+ dB\n"
-        r"(\w+, quality [\d.]+, [^:]+(:\d:\d)?[^:]*: [\d,]+ bytes( \([+-]\d+ %, its nearest\))?, [\d.]+ bpp, "
+        r"(\w+, quality [\d.]+, [^:]+(:\d:\d)?[^:]*: [\d,]+ bytes( \([+-][\d.]+ %, its nearest\))?, [\d.]+ bpp, "
         r"SSIMULACRA2 -?[\d.]+, [\d.]+ dB\n){3}",
         done.stdout,
     )

@@ -146,7 +146,7 @@ def version(
     same = np.array_equal(pixels, shown)
     psnr_db = math.inf if same else psnr(pixels, shown)
     off = 0.0 if wanted_bytes is None else file_bytes / wanted_bytes - 1
-    note = f"{100 * off:+.0f} %, its nearest" if abs(off) > others.TOLERANCE else ""
+    note = f"{100 * off:+.1f} %, its nearest" if abs(off) > others.TOLERANCE else ""
     return Version(name, settings, decoded, file_bytes, psnr_db, _ssimulacra2(pixels, shown, same), note)
 
 

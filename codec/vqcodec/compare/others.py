@@ -15,7 +15,7 @@ TOLERANCE = 0.01  # of the wanted bytes
 CLOSE_ENOUGH = 0.002  # the search ends early
 TENTHS = [q / 10 for q in range(10, 1001)]  # qualities 1.0 to 100.0
 AVIF_QUALITIES = range(101)  # 64 different quantizers, 4 to 5 % of the bytes apart; the strengths lie between two
-AVIF_STRENGTHS = range(70, 131)  # of aom's adaptive quantizer, in percent; 100 is its default
+AVIF_STRENGTHS = range(50, 151)  # of aom's adaptive quantizer, in percent; 100 is its default
 MOST_PX = {"JPEG": 65535, "WebP": 16383, "AVIF": 65536}  # a side
 
 

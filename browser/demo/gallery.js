@@ -21,6 +21,7 @@ function add(file) {
   const button = document.createElement("button");
   const image = document.createElement("vqc-img");
   image.setAttribute("loading", "lazy");
+  image.setAttribute("partial", "");
   image.alt = file.name;
   const text = document.createElement("span");
   const note = document.createElement("small");
@@ -29,8 +30,9 @@ function add(file) {
   image.addEventListener("error", (event) => {
     note.textContent = `${size(file.bytes)}: ${event.message}`;
   });
-  image.addEventListener("layer", () => {
-    note.textContent = `${image.naturalWidth} × ${image.naturalHeight}, ${size(file.bytes)}`;
+  image.addEventListener("load", () => {
+    note.textContent = `${image.naturalWidth} × ${image.naturalHeight}, ${size(file.bytes)}`
+      + (image.incomplete ? `; incomplete: ${image.incomplete}` : "");
   });
   button.append(image, text);
   button.addEventListener("click", () => open(number));
@@ -56,12 +58,14 @@ function describe() {
   if (!header) return;
   const bpp = ((8 * file.bytes) / (header.width * header.height)).toFixed(3);
   const quality = header.quality ? `quality ${header.quality}, ` : "";
-  of("facts").textContent = `${header.width} × ${header.height}${header.grey ? ", grey" : ""}${header.alpha ? ", alpha" : ""}; `
-    + `${size(file.bytes)}, ${bpp} bits per pixel; ${quality}${["psnr", "eye"][header.tune]}; model ${header.modelId}`;
+  const coded = header.layers ? `; ${quality}${["psnr", "eye"][header.tune]}; model ${header.modelId}` : "";
+  of("facts").textContent = `${header.width} × ${header.height}${header.grey ? ", grey" : ""}${header.alpha ? ", alpha" : ""}`
+    + `${header.exact ? `, ${header.layers ? "some" : "all"} pixels exact` : ""}; ${size(file.bytes)}, ${bpp} bits per pixel${coded}`
+    + (picture.incomplete ? `; incomplete: ${picture.incomplete}` : "");
   of("layers").max = header.layers;
-  of("slider").hidden = header.layers === 1;
+  of("slider").hidden = header.layers < 2;
   of("shown").value = `${picture.layersShown} of ${header.layers}`;
-  if (picture.layersShown < header.layers) return;
+  if (picture.layersShown < header.layers && !picture.incomplete) return;
   of("layers").value = header.layers;
   const sums = new Map();
   for (const { what, layer, bytes } of sections) {
@@ -93,6 +97,7 @@ function accept(list) {
 }
 
 picture.addEventListener("layer", describe);
+picture.addEventListener("load", describe);
 picture.addEventListener("error", (event) => {
   of("facts").textContent = event.message;
 });

@@ -50,10 +50,11 @@ function started() {
 /**
  * Decode in the worker.
  * @param {string | Uint8Array} source URL or bytes.
- * @param {{layers?: number, boxWidth?: number, signal?: AbortSignal, on: (event: object) => void}} options on: called with what `decodeStream` yields.
+ * @param {{layers?: number, boxWidth?: number, partial?: boolean, signal?: AbortSignal, on: (event: object) => void}} options on: called
+ *     with what `decodeStream` yields.
  * @returns {Promise<void>} Settles after the last event. Rejects with a VQCError, or with an AbortError.
  */
-export function decodeInWorker(source, { layers, boxWidth, signal, on }) {
+export function decodeInWorker(source, { layers, boxWidth, partial, signal, on }) {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
     const id = ++last;
@@ -74,25 +75,27 @@ export function decodeInWorker(source, { layers, boxWidth, signal, on }) {
       else on(event);
     });
     const url = typeof source === "string" ? new URL(source, globalThis.document?.baseURI).href : source;
-    started().postMessage({ type: "start", id, source: url, options: { ...configuration(), layers, boxWidth } });
+    started().postMessage({ type: "start", id, source: url, options: { ...configuration(), layers, boxWidth, partial } });
   });
 }
 
 /**
  * A whole picture.
  * @param {string | Uint8Array} source URL or bytes.
- * @param {{layers?: number, signal?: AbortSignal, preview?: (picture: object) => void}} [options] preview: called with each picture
- *     that can be shown before the last.
- * @returns {Promise<{width, height, pixels: Uint8ClampedArray, header, layers, metadata, sections}>}
+ * @param {{layers?: number, partial?: boolean, signal?: AbortSignal, preview?: (picture: object) => void}} [options] partial: of a file
+ *     that is cut or damaged, give what comes before that place. preview: called with each picture that can be shown, the last included.
+ * @returns {Promise<{width, height, pixels: Uint8ClampedArray, header, layers, metadata, sections, incomplete?: string}>} incomplete: why
+ *     something is missing.
  */
-export async function decode(source, { layers, signal, preview } = {}) {
+export async function decode(source, { layers, partial, signal, preview } = {}) {
   let picture = null;
   await decodeInWorker(source, {
-    layers, signal,
+    layers, partial, signal,
     on(event) {
       if (event.type === "header") picture = Object.assign(new Canvas(event.header), { header: event.header });
       else if (event.type === "strip") picture.add(event);
-      else {
+      else if (event.type === "incomplete") picture.incomplete = event.message;
+      else if (event.type === "shown") {
         Object.assign(picture, { layers: event.layers, metadata: event.metadata, sections: event.sections });
         preview?.(picture);
       }

@@ -9,14 +9,17 @@ import { Limits } from "./limits.js";
 
 const METADATA = { I: "icc", E: "exif", X: "xmp" };
 
-/** What comes next: metadata that is present, the layers, alpha after the first layer. */
+/** What comes next: metadata that is present; the first layer, alpha and exact pixels; the other layers. */
 function* order(header) {
   for (const tag of Object.keys(METADATA)) yield { tag, what: METADATA[tag], optional: true };
   const layers = header.single ? 1 : header.layers;
-  for (let layer = 0; layer < layers; layer++) {
-    for (let tile = 0; tile < header.tiles; tile++) yield { tag: "L", what: `layer ${layer + 1}`, layer, tile };
-    if (layer === 0 && header.alpha) yield { tag: "A", what: "alpha" };
+  function* tiles(tag, what, layer) {
+    for (let tile = 0; tile < header.tiles; tile++) yield { tag, what, layer, tile };
   }
+  if (layers) yield* tiles("L", "layer 1", 0);
+  if (header.alpha) yield { tag: "A", what: "alpha" };
+  if (header.exact) yield* tiles("P", "exact pixels");
+  for (let layer = 1; layer < layers; layer++) yield* tiles("L", `layer ${layer + 1}`, layer);
 }
 
 /**
@@ -84,7 +87,8 @@ export class FileReader {
   }
 
   get _missing() {
-    return this._next.optional ? "its first layer" : this._next.what;
+    if (!this._next.optional) return this._next.what;
+    return this.header.layers ? "its first layer" : "its exact pixels";
   }
 
   _advance() {
@@ -112,25 +116,4 @@ export class FileReader {
     if (!found) throw new LimitError(`${name} of more than the limit of ${this.limits.maxMetadataBytes} bytes`);
     return found;
   }
-}
-
-/**
- * Take a whole file apart.
- * @param {Uint8Array} bytes
- * @param {Limits} [limits]
- * @returns {{header: object, metadata: object, layers: object[], alpha: Uint8Array | null}} layers in the order of the file.
- * @throws {VQCError}
- */
-export function unpack(bytes, limits = new Limits()) {
-  const reader = new FileReader(limits);
-  reader.push(bytes);
-  const [metadata, layers] = [{}, []];
-  let alpha = null;
-  for (const section of reader.sections()) {
-    if (section.tag === "L") layers.push(section);
-    else if (section.tag === "A") alpha = section.payload;
-    else metadata[section.what] = section.payload;
-  }
-  reader.close();
-  return { header: reader.header, metadata, layers, alpha };
 }

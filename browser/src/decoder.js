@@ -7,6 +7,7 @@ import { CorruptError, UnsupportedError } from "./errors.js";
 import { makeKernels } from "./kernels.js";
 import { LatentDecoder } from "./latent.js";
 import { Limits } from "./limits.js";
+import { Overlays } from "./overlay.js";
 import { Prior } from "./prior.js";
 import { Synthesis } from "./synthesis.js";
 import { Tiles } from "./tiles.js";
@@ -60,14 +61,18 @@ export class Decoder {
   }
 }
 
-/** One file. `push` its bytes as they arrive; `ready` tells how many layers are whole; `render` makes pixels of them. */
+/**
+ * One file. `push` its bytes as they arrive; `showable` tells when there is something to show, `ready` how many layers are whole; `render`
+ * makes pixels of them.
+ */
 export class Picture {
-  constructor(decoder, limits) {
+  /** decoder: may be null for a file without layers. */
+  constructor(decoder, limits = new Limits()) {
     this._decoder = decoder;
     this._reader = new FileReader(limits);
     this._sections = this._reader.sections();
-    this._tiles = null;
-    this._alpha = null;
+    this._tiles = this._alpha = this._overlays = null;
+    this._missing = Infinity; // sections of the first layer, of alpha and of exact pixels
     this.metadata = {};
     this.sections = []; // {what, layer, bytes} of each that has arrived
   }
@@ -82,6 +87,11 @@ export class Picture {
     return this._tiles ? this._tiles.ready : 0;
   }
 
+  /** Whether the first layer, alpha and the exact pixels are there, as far as the file has them. */
+  get showable() {
+    return this._missing === 0;
+  }
+
   /** More bytes; what they complete is decoded to latents. Throws a VQCError. */
   push(chunk) {
     this.receive(chunk);
@@ -91,12 +101,12 @@ export class Picture {
   /** More bytes, which `step` will decode. Throws a VQCError. */
   receive(chunk) {
     this._reader.push(chunk);
-    if (this.header && !this._tiles) this._begin();
+    if (this.header && this._missing === Infinity) this._begin();
   }
 
   /** Decode one section that has arrived; false if there is none. Throws a VQCError. */
   step() {
-    if (!this._tiles) return false;
+    if (!this.header) return false;
     const { value: section, done } = this._sections.next();
     if (done) {
       this._sections = this._reader.sections();
@@ -105,8 +115,21 @@ export class Picture {
     this.sections.push({ what: section.what, layer: section.layer, tile: section.tile, bytes: section.payload.length });
     if (section.tag === "L") this._tiles.section(section);
     else if (section.tag === "A") this._alpha = readAlpha(section.payload, this.header.width, this.header.height);
+    else if (section.tag === "P") this._overlays.section(section);
     else this.metadata[section.what] = section.payload;
+    if (!section.optional && !this.showable) this._missing--;
     return true;
+  }
+
+  /**
+   * Nothing more will come: what is there becomes showable, if that is the first layer of every tile, or the exact pixels of at least half
+   * of them in a file without layers.
+   * @returns {boolean} Whether there is something to show.
+   */
+  salvage() {
+    const enough = this.header?.layers ? this.ready > 0 : this._overlays && 2 * this._overlays.count >= this.header.tiles;
+    if (enough) this._missing = 0;
+    return Boolean(enough);
   }
 
   /** The last byte was pushed. Throws TruncatedError if the file is not whole. */
@@ -115,9 +138,12 @@ export class Picture {
   }
 
   _begin() {
-    const { modelId, layers } = this.header;
-    if (modelId !== this._decoder.modelId)
-      throw new UnsupportedError(`the file needs model ${modelId}, this is ${this._decoder.modelId}`);
+    const { modelId, layers, tiles, alpha, exact } = this.header;
+    this._missing = (layers ? tiles : 0) + (alpha ? 1 : 0) + (exact ? tiles : 0);
+    if (exact) this._overlays = new Overlays(this.header);
+    if (!layers) return;
+    if (modelId !== this._decoder?.modelId)
+      throw new UnsupportedError(`the file needs model ${modelId}, this is ${this._decoder?.modelId ?? "none"}`);
     if (layers > this._decoder.layers) throw new CorruptError(`${layers} layers in the file, ${this._decoder.layers} in the model`);
     this._tiles = new Tiles(this._decoder.latents, this.header);
   }
@@ -128,7 +154,18 @@ export class Picture {
    * @yields {{x, y, width, height, pixels: Uint8ClampedArray}} pixels: RGBA, not premultiplied.
    */
   *strips(layers = this.ready) {
-    if (!(layers >= 1 && layers <= this.ready)) throw new RangeError(`layers must lie in 1..${this.ready}, not ${layers}`);
+    if (!this.showable) throw new RangeError("the first layer, alpha or exact pixels are not there yet");
+    const least = this.header.layers ? 1 : 0;
+    if (!(layers >= least && layers <= this.ready)) throw new RangeError(`layers must lie in ${least}..${this.ready}, not ${layers}`);
+    for (const strip of layers ? this._painted(layers) : this._overlays.strips()) {
+      this._overlays?.lay(strip);
+      if (this._alpha) this._layAlpha(strip);
+      yield strip;
+    }
+  }
+
+  /** What the model paints. */
+  *_painted(layers) {
     const { synthesis } = this._decoder;
     for (const rect of this._tiles.strips()) {
       synthesis.begin(this.header); // another picture may have been painted in between
@@ -138,7 +175,7 @@ export class Picture {
     }
   }
 
-  /** The pixels of a strip that are inside the picture, with their alpha. */
+  /** The pixels of a strip that are inside the picture. */
   _cropped(rect, found) {
     const [x, y] = [16 * rect.left, 16 * rect.top];
     const width = Math.min(16 * rect.right, this.header.width) - x;
@@ -147,11 +184,12 @@ export class Picture {
     const pixels = new Uint8ClampedArray(4 * width * height);
     const words = new Uint32Array(pixels.buffer);
     for (let row = 0; row < height; row++) words.set(found.subarray(row * full, row * full + width), row * width);
-    if (this._alpha)
-      for (let row = 0; row < height; row++)
-        for (let i = 0; i < width; i++)
-          pixels[4 * (row * width + i) + 3] = this._alpha[(y + row) * this.header.width + x + i];
     return { x, y, width, height, pixels };
+  }
+
+  _layAlpha({ x, y, width, height, pixels }) {
+    for (let row = 0; row < height; row++)
+      for (let i = 0; i < width; i++) pixels[4 * (row * width + i) + 3] = this._alpha[(y + row) * this.header.width + x + i];
   }
 
   /** All strips as one picture. */

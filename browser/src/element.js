@@ -1,6 +1,7 @@
 /** The custom element `<vqc-img>`: an image that decodes .vqc files. Attributes and events are those of `<img>`. */
 
 import { decodeInWorker } from "./client.js";
+import { toFile } from "./picture-file.js";
 import { layersFor } from "./stream.js";
 
 const STYLE = `
@@ -13,7 +14,7 @@ const STYLE = `
 const Base = globalThis.HTMLElement ?? class {};
 
 export class VQCImage extends Base {
-  static observedAttributes = ["src", "alt", "width", "height", "layers"];
+  static observedAttributes = ["src", "alt", "width", "height", "layers", "partial"];
 
   constructor() {
     super();
@@ -25,7 +26,7 @@ export class VQCImage extends Base {
     const root = this.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [this._sheet];
     root.append(this._canvas, this._text);
-    this.header = null;
+    this.header = this.incomplete = null;
     this.sections = [];
     this.complete = false;
     this.layersShown = 0;
@@ -88,9 +89,11 @@ export class VQCImage extends Base {
   }
 
   _label() {
-    if (this.alt) this.setAttribute("aria-label", this.alt);
+    const label = this.incomplete ? `${this.alt} (incomplete)`.trim() : this.alt;
+    if (label) this.setAttribute("aria-label", label);
     else this.removeAttribute("aria-label");
     this._text.textContent = this.alt;
+    this._canvas.title = this.incomplete ?? "";
   }
 
   _stop() {
@@ -120,6 +123,8 @@ export class VQCImage extends Base {
     this._stop();
     this.complete = false;
     this.layersShown = 0;
+    this.incomplete = null;
+    this._label();
     const source = this._bytes ?? this.src;
     if (!source || !source.length) return;
     if (this.getAttribute("loading") !== "lazy") {
@@ -137,9 +142,11 @@ export class VQCImage extends Base {
   async _load(source) {
     const control = (this._control = new AbortController());
     const layers = Number(this.getAttribute("layers")) || undefined;
-    const boxWidth = this._boxWidth;
+    const [boxWidth, partial, { signal }] = [this._boxWidth, this.hasAttribute("partial"), control];
     try {
-      await decodeInWorker(source, { layers, boxWidth, signal: control.signal, on: (event) => this._paint(event) });
+      await decodeInWorker(source, { layers, boxWidth, partial, signal, on: (event) => this._receive(event, signal) });
+      await this._drawn;
+      if (signal.aborted) return;
       this.complete = true;
       this._watch(boxWidth);
       this.dispatchEvent(new Event("load"));
@@ -153,22 +160,42 @@ export class VQCImage extends Base {
     }
   }
 
-  _paint(event) {
-    if (event.type === "header") {
-      this.header = event.header;
-      this._canvas.width = event.header.width;
-      this._canvas.height = event.header.height;
-      this._canvas.hidden = false;
-      this._text.hidden = true;
-      this.error = null;
-      this._context = this._canvas.getContext("2d", { colorSpace: "srgb" });
-    } else if (event.type === "strip")
-      this._context.putImageData(new ImageData(event.pixels, event.width, event.height), event.x, event.y);
-    else {
+  _receive(event, signal) {
+    if (event.type === "header") this._begin(event.header);
+    else if (event.type === "profile") this._icc = event.icc;
+    else if (event.type === "strip") this._paint(event, signal);
+    else if (event.type === "incomplete") {
+      this.incomplete = event.message;
+      this._label();
+    } else {
       this.layersShown = event.layers;
       this.sections = event.sections;
       this.dispatchEvent(new CustomEvent("layer", { detail: { layers: event.layers, whole: event.whole } }));
     }
+  }
+
+  _begin(header) {
+    this.header = header;
+    [this._canvas.width, this._canvas.height] = [header.width, header.height];
+    this._canvas.hidden = false;
+    this._text.hidden = true;
+    this.error = this._icc = null;
+    this._drawn = Promise.resolve();
+  }
+
+  _paint(strip, signal) {
+    const { x, y, width, height, pixels } = strip;
+    const wide = this._icc && matchMedia("(color-gamut: p3)").matches;
+    this._context ??= this._canvas.getContext("2d", { colorSpace: wide ? "display-p3" : "srgb" });
+    const put = () => this._context.putImageData(new ImageData(pixels, width, height), x, y);
+    if (!this._icc) return put();
+    const { header, _icc: icc, _context: context } = this;
+    const managed = createImageBitmap(toFile({ width, height, pixels, header, metadata: { icc } })); // the browser applies the profile
+    this._drawn = this._drawn.then(() => managed).then((bitmap) => {
+      if (signal.aborted) return;
+      context.clearRect(x, y, width, height);
+      context.drawImage(bitmap, x, y);
+    }, put);
   }
 }
 

@@ -29,13 +29,14 @@ export function readHeader(bytes, limits) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
   if (crc32(bytes.subarray(0, 32)) !== view.getUint32(32, true)) throw new CorruptError("the header is damaged (checksum mismatch)");
   const flags = bytes[9];
-  if (flags >> 3) throw new UnsupportedError(`reserved header flags are set (${flags})`);
+  if (flags >> 4) throw new UnsupportedError(`reserved header flags are set (${flags})`);
   const header = {
     width: view.getUint32(10, true),
     height: view.getUint32(14, true),
     grey: (flags & 1) > 0,
     single: (flags & 2) > 0,
     alpha: (flags & 4) > 0,
+    exact: (flags & 8) > 0,
     quality: view.getUint16(18, true) / 100,
     stepCode: view.getUint16(20, true),
     tune: bytes[22],
@@ -45,13 +46,14 @@ export function readHeader(bytes, limits) {
   check(header);
   header.tiles = tileCount(header.width) * tileCount(header.height);
   if (header.single && header.tiles > 1) throw new CorruptError("a picture of several tiles has a single section");
+  if (header.single && !header.layers) throw new CorruptError("a section for layers in a file that has none");
   limits.checkSize(header.width, header.height);
   limits.checkLayers(header.layers);
   return header;
 }
 
-function check({ width, height, layers, quality, stepCode, tune }) {
-  if (!width || !height || !layers) throw new CorruptError(`header holds an empty picture (${width}x${height}, ${layers} layers)`);
+function check({ width, height, layers, exact, quality, stepCode, tune }) {
+  if (!width || !height || !(layers || exact)) throw new CorruptError(`header holds an empty picture (${width}x${height}, ${layers} layers)`);
   if (quality && !(quality >= 1 && quality <= 100)) throw new CorruptError(`quality ${quality} is outside 1..100`);
   if (stepCode < 4096 || stepCode > 40960) throw new CorruptError(`step code ${stepCode} is outside 4096..40960`);
   if (tune >= TUNES.length) throw new UnsupportedError(`tune ${tune} is unknown`);

@@ -5,9 +5,9 @@
  * `weights/` beside it, or `?weights=URL` behind its name.
  */
 
-import { toBmp } from "./bmp.js";
 import { Canvas } from "./decoder.js";
 import { VQCError } from "./errors.js";
+import { toFile } from "./picture-file.js";
 import { decodeStream } from "./stream.js";
 
 const weights = new URL(new URL(import.meta.url).searchParams.get("weights") ?? "weights/", import.meta.url).href;
@@ -19,10 +19,11 @@ async function answer(request) {
   try {
     let picture = null;
     for await (const event of decodeStream(new Uint8Array(await response.arrayBuffer()), { weights, limits })) {
-      if (event.type === "header") picture = new Canvas(event.header);
+      if (event.type === "header") picture = Object.assign(new Canvas(event.header), { header: event.header });
       else if (event.type === "strip") picture.add(event);
+      else if (event.type === "shown") picture.metadata = event.metadata;
     }
-    return new Response(toBmp(picture));
+    return new Response(toFile(picture));
   } catch (error) {
     if (!(error instanceof VQCError)) throw error;
     console.warn(`${request.url}: ${error.message}`);

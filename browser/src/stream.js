@@ -1,9 +1,11 @@
 /** A file from the network to pixels, shown as soon as its first layer is there, sharper as more arrive. */
 
-import { VQCError } from "./errors.js";
 import { FileReader } from "./container.js";
+import { Picture } from "./decoder.js";
+import { TruncatedError, VQCError } from "./errors.js";
 import { Limits } from "./limits.js";
 import { decoderOf } from "./models.js";
+import { profileOf } from "./picture-file.js";
 
 export const MIME_TYPE = "image/x-vqc";
 
@@ -42,7 +44,10 @@ async function* chunksOf(source, signal) {
   const reader = response.body.getReader();
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch((error) => {
+        if (signal?.aborted) throw error;
+        throw new TruncatedError("the connection broke off");
+      });
       if (done) return;
       yield value;
     }
@@ -51,27 +56,33 @@ async function* chunksOf(source, signal) {
   }
 }
 
+/** The picture of a header. Its weights are fetched, if it needs any. */
+async function pictureOf({ layers, modelId }, weights, limits) {
+  return new Picture(layers ? await decoderOf(modelId, weights) : null, limits);
+}
+
 /**
  * Decode a file while it arrives.
  * @param {string | Uint8Array} source URL or bytes.
- * @param {{weights: string, limits?: object, layers?: number, boxWidth?: number, signal?: AbortSignal}} options weights: URL of the
- *     folder of weights. layers: stop after so many; by default after as many as a box of `boxWidth` device pixels needs.
- * @yields {{type: "header", header} | {type: "strip", x, y, width, height, pixels, layers} | {type: "shown", layers, sections, metadata,
- *     whole}} "shown" follows the strips of a whole picture.
+ * @param {{weights: string, limits?: object, layers?: number, boxWidth?: number, partial?: boolean, signal?: AbortSignal}} options weights:
+ *     URL of the folder of weights. layers: stop after so many; by default after as many as a box of `boxWidth` device pixels needs.
+ *     partial: of a file that is cut or damaged, show the layers before that place.
+ * @yields {{type: "header", header} | {type: "profile", icc} | {type: "strip", x, y, width, height, pixels, layers} | {type: "shown", layers,
+ *     sections, metadata, whole} | {type: "incomplete", message}} "shown" follows the strips of a whole picture; "profile" comes before
+ *     them, if the file has an ICC profile that fits its pixels.
  * @throws {VQCError}
  */
-export async function* decodeStream(source, { weights, limits, layers: most, boxWidth, signal }) {
+export async function* decodeStream(source, { weights, limits, layers: most, boxWidth, partial, signal }) {
   const bounds = new Limits(limits);
-  let probe = new FileReader(bounds); // until the header names the model
-  let [picture, shown, spent] = [null, 0, 0];
-  const early = [];
-  let waiting = performance.now();
-  const state = () => ({ sections: picture.sections, metadata: picture.metadata });
+  const probe = new FileReader(bounds); // until the header names the model
+  let [picture, shown, spent] = [null, -1, 0];
   const wanted = () => Math.min(most ?? layersFor(boxWidth, picture.header.width), picture.header.layers);
 
   async function* paint(whole) {
     const layers = Math.min(picture.ready, wanted());
-    if (layers <= shown) return;
+    if (!picture.showable || layers <= shown) return;
+    const icc = profileOf(picture);
+    if (icc && shown < 0) yield { type: "profile", icc };
     const begin = performance.now();
     for (const strip of picture.strips(layers)) {
       yield { type: "strip", layers, ...strip };
@@ -80,34 +91,41 @@ export async function* decodeStream(source, { weights, limits, layers: most, box
     }
     spent = performance.now() - begin;
     shown = layers;
-    yield { type: "shown", layers, whole, ...state() };
+    yield { type: "shown", layers, whole, sections: picture.sections, metadata: picture.metadata };
   }
 
-  for await (const chunk of chunksOf(source, signal)) {
-    const waited = performance.now() - waiting;
-    if (!picture) {
-      early.push(chunk);
-      probe.push(chunk);
-      if (!probe.header) continue;
-      yield { type: "header", header: probe.header };
-      picture = (await decoderOf(probe.header.modelId, weights)).open(bounds);
-      probe = null;
-      for (const bytes of early.splice(0)) picture.receive(bytes);
-    } else picture.receive(chunk);
-    while (picture.step()) {
-      signal?.throwIfAborted();
-      if (shown === 0 && picture.ready > 0 && picture.ready < wanted()) yield* paint(false);
+  async function* arrive() {
+    const early = [];
+    let waiting = performance.now();
+    for await (const chunk of chunksOf(source, signal)) {
+      const waited = performance.now() - waiting;
+      if (!picture) {
+        early.push(chunk);
+        probe.push(chunk);
+        if (!probe.header) continue;
+        yield { type: "header", header: probe.header };
+        picture = await pictureOf(probe.header, weights, bounds);
+        for (const bytes of early.splice(0)) picture.receive(bytes);
+      } else picture.receive(chunk);
+      while (picture.step()) {
+        signal?.throwIfAborted();
+        if (shown < 0 && picture.ready < wanted()) yield* paint(false);
+      }
+      if (picture.showable && picture.ready >= wanted() && wanted() < picture.header.layers) return; // the rest is not needed
+      if (waited > spent && picture.ready < wanted()) yield* paint(false); // the network is slower than painting
+      waiting = performance.now();
     }
-    if (picture.ready >= wanted() && wanted() < picture.header.layers) break; // the rest is not needed
-    if (waited > spent && picture.ready < wanted()) yield* paint(false); // the network is slower than painting
-    waiting = performance.now();
+    if (!picture) probe.close();
+    picture.close();
   }
-  if (!picture) {
-    probe.close();
-    throw new VQCError("the file ends inside its header");
-  }
-  const whole = picture.ready === picture.header.layers;
-  if (whole || picture.ready < wanted()) picture.close();
-  yield* paint(whole);
-}
 
+  let problem = null;
+  try {
+    yield* arrive();
+  } catch (error) {
+    if (!partial || !(error instanceof VQCError) || !picture?.salvage()) throw error;
+    problem = error.message;
+  }
+  yield* paint(!problem && picture.ready === picture.header.layers);
+  if (problem) yield { type: "incomplete", message: problem };
+}

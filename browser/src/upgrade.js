@@ -3,8 +3,8 @@
  * decoded picture. If the server sent something else instead, which the browser can show, nothing changes.
  */
 
-import { toBmp } from "./bmp.js";
 import { decode } from "./client.js";
+import { toFile } from "./picture-file.js";
 import { MIME_TYPE } from "./stream.js";
 
 const upgraded = new WeakMap(); // img -> {source, control, url}
@@ -25,7 +25,7 @@ function offered(image) {
 
 function show(image, state, picture) {
   const before = state.url;
-  state.url = URL.createObjectURL(toBmp(picture));
+  state.url = URL.createObjectURL(toFile(picture));
   for (const source of image.closest("picture")?.querySelectorAll("source") ?? []) source.remove();
   image.removeAttribute("srcset");
   image.src = state.url;
@@ -38,8 +38,11 @@ async function replace(image, source) {
   const state = { source, control: new AbortController(), url: before?.url };
   upgraded.set(image, state);
   try {
-    await decode(source, { signal: state.control.signal, preview: (picture) => show(image, state, picture) });
+    const partial = "partial" in image.dataset;
+    const { signal } = state.control;
+    const { incomplete } = await decode(source, { partial, signal, preview: (picture) => show(image, state, picture) });
     image.dataset.vqc = source;
+    if (incomplete) image.title ||= image.dataset.incomplete = incomplete;
   } catch (error) {
     if (state.control.signal.aborted) return; // the alt text stays, or what the page gives as fall-back
     image.dispatchEvent(new ErrorEvent("error", { message: error.message, error }));

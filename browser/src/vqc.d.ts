@@ -5,6 +5,8 @@ export interface Header {
   readonly height: number;
   readonly grey: boolean;
   readonly alpha: boolean;
+  /** The file has exact pixels. */
+  readonly exact: boolean;
   readonly single: boolean;
   /** 1..100, or 0 if unknown. */
   readonly quality: number;
@@ -13,6 +15,7 @@ export interface Header {
   readonly tune: number;
   /** 16 hexadecimal digits. */
   readonly modelId: string;
+  /** 0 if all pixels are exact. */
   readonly layers: number;
   readonly tiles: number;
 }
@@ -41,6 +44,8 @@ export interface DecodedPicture extends Pixels {
 export interface ShownPicture extends DecodedPicture {
   readonly layers: number;
   readonly sections: readonly SectionInfo[];
+  /** Why something is missing, with the option `partial`. */
+  readonly incomplete?: string;
 }
 
 export interface LimitOptions {
@@ -71,10 +76,13 @@ export class ModelError extends VQCError {}
 /** How this page decodes; `<meta name="vqc-weights">` and `<meta name="vqc-max-pixels">` do the same. */
 export function configure(options: { weights?: string; limits?: LimitOptions }): void;
 
-/** Decode in a worker. `preview` is called with each picture that can be shown before the last. */
+/**
+ * Decode in a worker. `partial`: of a file that is cut or damaged, give the layers before that place. `preview` is called with each
+ * picture that can be shown, the last included.
+ */
 export function decode(
   source: string | Uint8Array,
-  options?: { layers?: number; signal?: AbortSignal; preview?: (picture: ShownPicture) => void },
+  options?: { layers?: number; partial?: boolean; signal?: AbortSignal; preview?: (picture: ShownPicture) => void },
 ): Promise<ShownPicture>;
 
 export interface Model {
@@ -100,8 +108,12 @@ export class Decoder {
 }
 
 export class Picture {
+  /** A file without layers (all pixels exact) needs no decoder. */
+  constructor(decoder: Decoder | null, limits?: Limits);
   readonly header: Header | null;
-  /** Number of layers that can be shown. */
+  /** Whether the first layer, alpha and the exact pixels are there, as far as the file has them. */
+  readonly showable: boolean;
+  /** Number of layers that are whole. */
   readonly ready: number;
   readonly metadata: Metadata;
   readonly sections: readonly SectionInfo[];
@@ -109,6 +121,8 @@ export class Picture {
   push(chunk: Uint8Array): void;
   /** Throws TruncatedError if the file is not whole. */
   close(): void;
+  /** Nothing more will come: make what is there showable. Returns whether that is anything. */
+  salvage(): boolean;
   strips(layers?: number): Generator<Pixels & { readonly x: number; readonly y: number }>;
   render(layers?: number): DecodedPicture;
 }
@@ -127,6 +141,8 @@ export class VQCImage extends HTMLElement {
   readonly layersShown: number;
   readonly sections: readonly SectionInfo[];
   readonly error?: VQCError | null;
+  /** Why something is missing, with the attribute `partial`. */
+  readonly incomplete: string | null;
   show(bytes: Uint8Array): void;
 }
 

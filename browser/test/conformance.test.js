@@ -30,13 +30,14 @@ for (const kind of ["wasm", "plain"])
       const decoder = await decoderOf(model, kind);
       if (id !== undefined && id !== decoder.modelId) return context.skip("other weights ship: make.py --shipped");
       const picture = decoded(decoder, bytesOf(CONFORMANCE, "files", `${name}.vqc`));
-      assert.equal(latentHash(picture), expected);
+      if (expected) assert.equal(latentHash(picture), expected);
       const { pixels } = picture.render();
       const theirs = inflateSync(bytesOf(CONFORMANCE, "pixels", `${name}.z`));
       assert.equal(pixels.length, theirs.length);
       const differences = new Uint32Array(256);
       for (let i = 0; i < pixels.length; i++) differences[Math.abs(pixels[i] - theirs[i])]++;
-      assert.equal(differences.findLastIndex((n) => n > 0) <= 1, true, "pixels differ by more than one level");
+      const most = differences.findLastIndex((n) => n > 0);
+      assert.ok(most <= (expected ? 1 : 0), `pixels differ by ${most} levels`);
       assert.ok(differences[1] <= 0.01 * pixels.length + 4, "many pixels differ");
     });
   }

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { deflateSync, constants, crc32 as theirs } from "node:zlib";
 
 import { adler32, crc32 } from "../src/checksum.js";
-import { toBmp } from "../src/bmp.js";
+import { toBmp } from "../src/picture-file.js";
 import { VQCError, revived } from "../src/errors.js";
 import { edges } from "../src/geometry.js";
 import { inflate } from "../src/inflate.js";

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vqbitstream.limits import Limits
+
+
+class OutputExists(ValueError):
+    """An output exists already, and must not be overwritten."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(f"{target}: exists already; -f overwrites it")
 
 
 def output_path(source: str, target: str | None, suffix: str, force: bool) -> str:
@@ -37,8 +45,13 @@ def output_path(source: str, target: str | None, suffix: str, force: bool) -> st
         raise ValueError(f"{target}: output and input are the same file")
     if path.is_dir():
         raise ValueError(f"{target}: is a folder")
+    if path.is_symlink() and not path.exists():
+        if not force:
+            raise ValueError(f"{target}: is a symbolic link to a file that does not exist; -f makes that file")
+        if not _resolved(path).parent.is_dir():
+            raise ValueError(f"{target}: is a symbolic link into a folder that does not exist")
     if path.exists() and not force:
-        raise ValueError(f"{target}: exists already; -f overwrites it")
+        raise OutputExists(target)
     return target
 
 
@@ -55,7 +68,8 @@ def write(target: str, fill: Callable[[IO[bytes]], object], force: bool, modifie
         Number of bytes written.
 
     Raises:
-        ValueError: The file exists already, or stdout is closed or a terminal.
+        OutputExists: There is such a file already, and no `force`.
+        ValueError: stdout is closed or a terminal.
         OSError: The file cannot be written.
     """
     if target == "-":
@@ -72,63 +86,83 @@ def write(target: str, fill: Callable[[IO[bytes]], object], force: bool, modifie
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again at its exit
             raise OSError(error.errno, error.strerror, "stdout") from None
         return buffer.getbuffer().nbytes
+    # a link stays: what it points to is replaced
+    path = _resolved(Path(target)) if force else _resolved(Path(target).parent) / Path(target).name
+    mode = path.stat().st_mode & 0o7777 if force and path.exists() else None
+    name = path.with_name(f".vqc-{secrets.token_hex(8)}")
     try:
-        path = Path(target).resolve()  # a link stays a link: what it points to is replaced
-        handle, name = tempfile.mkstemp(prefix=".vqc-", dir=path.parent)
-    except RuntimeError:
-        raise ValueError(f"{target}: is a loop of links") from None
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, target) from None
-    try:
-        with os.fdopen(handle, "w+b") as file:
+        with _new_file(name, 0o666 if mode is None else mode & 0o666) as file:
             fill(file)
             file.flush()
             os.fsync(file.fileno())  # the bytes before the name: a power cut leaves the old file or the new one
             size = os.fstat(file.fileno()).st_size
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
+        if mode is not None:
+            name.chmod(mode)
         if modified_ns is not None:
             os.utime(name, ns=(time.time_ns(), modified_ns))
         if force:
-            Path(name).replace(path)
+            name.replace(path)
         else:
             _publish(name, path)
     except FileExistsError:
-        raise ValueError(f"{target}: exists already; -f overwrites it") from None
+        raise OutputExists(target) from None
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), target) from None
     finally:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # it has its name, or was never made
+            name.unlink()
     return size
 
 
-def _publish(name: str, path: Path) -> None:
-    """Rename a file unless the name is taken. Raises FileExistsError."""
+def _resolved(path: Path) -> Path:
+    """Where a path leads, through all links. Raises ValueError where that is nowhere."""
+    try:
+        resolved = path.resolve()
+    except RuntimeError:  # up to Python 3.12
+        resolved = path
+    if resolved.is_symlink():
+        raise ValueError(f"{path}: is a loop of links")
+    return resolved
+
+
+def _new_file(path: Path, mode: int) -> IO[bytes]:
+    """A file that did not exist. The system takes the umask off its mode: asking for the umask would set it, for all threads."""
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode), "w+b")
+
+
+def _publish(name: Path, path: Path) -> None:
+    """Rename a file unless the name is taken, be it by a link to nothing. Raises FileExistsError."""
     try:
         os.link(name, path)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
-        if path.exists():
+        if os.path.lexists(path):
             raise FileExistsError from None
-        Path(name).replace(path)
+        name.replace(path)
+
+
+def identity(source: str | Path) -> tuple[int, ...] | None:
+    """What differs once a file was changed or replaced. None where that cannot be known: for pipes, devices, and what is not there."""
+    try:
+        stat = Path(source).stat()
+    except (OSError, ValueError):
+        return None
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) if S_ISREG(stat.st_mode) else None
 
 
 def read(source: str, limits: Limits) -> bytes:
-    """All of a file or of stdin, up to the limit on a file's bytes. Raises a VQCError."""
+    """All of a .vqc file or of stdin, up to the limit on a file's bytes. Raises a VQCError."""
     import vqbitstream
 
-    if source != "-":
-        return vqbitstream.read_bytes(source, limits)
-    data = _stdin().read(limits.max_file_bytes + 1)
-    limits.check_file(len(data))
-    return data
+    return vqbitstream.read_bytes(_stdin() if source == "-" else source, limits)
 
 
 def read_stdin(limits: Limits) -> BytesIO:
-    """All of stdin as a file, named for messages. Raises a VQCError."""
-    file = BytesIO(read("-", limits))
+    """All of stdin, a picture of any format, as a file, named for messages. Raises a VQCError."""
+    data = _stdin().read(limits.max_file_bytes + 1)
+    limits.check_file(len(data))
+    file = BytesIO(data)
     file.name = "standard input"
     return file
 

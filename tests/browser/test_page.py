@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
+import time
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import vqcodec
+from PIL import Image, ImageCms
 from support import ROOT, TINY, picture
 from support.chromium import Page, find
 from vqbitstream import Header
@@ -35,6 +40,15 @@ class _Handler(SimpleHTTPRequestHandler):
         super().end_headers()
 
     def do_GET(self) -> None:
+        if self.path == "/broken.vqc":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            with suppress(BrokenPipeError):  # an <img> sees that it is none of its kinds
+                self.wfile.write((Path(self.directory) / "photo.vqc").read_bytes()[:-9])
+                self.wfile.flush()
+                time.sleep(2)  # the page decodes what it has; then the connection ends too early
+            return
         if self.path != "/slow.vqc":
             super().do_GET()
             return
@@ -96,9 +110,35 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "unknown.vqc").write_bytes(Header(40, 40, False, False, True, 5000, 20480, 1, b"\1" * 8, 3).pack())
     whole = (folder / "photo.vqc").read_bytes()
     (folder / "cut.vqc").write_bytes(whole[:-9])
+    drawing = codec.encode_pixels(np.repeat(np.repeat(picture(130, 5), 8, axis=0), 8, axis=1), exact="all")
+    (folder / "drawing.vqc").write_bytes(drawing)
+    (folder / "cut-drawing.vqc").write_bytes(drawing[:-9])
+    Image.fromarray(picture(64, 48)).save(folder / "swapped.png", icc_profile=swapped_profile())
+    Image.fromarray(picture(64, 48)[..., 0]).save(folder / "grey.png", icc_profile=grey_profile())
+    for name in ("swapped", "grey"):
+        (folder / f"{name}.vqc").write_bytes(codec.encode(folder / f"{name}.png", lossless=True))
     site = Site(folder, tmp_path_factory.mktemp("profile"))
     yield site
     site.close()
+
+
+def swapped_profile() -> bytes:
+    """Of sRGB, but that red is blue and blue is red."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"????", b"bXYZ", 1)
+
+
+def grey_profile() -> bytes:
+    """Linear grey: without it, pixels are far darker."""
+    tags = [(b"wtpt", b"XYZ \0\0\0\0\0\0\xf6\xd6\0\1\0\0\0\0\xd3\x2d"), (b"kTRC", b"curv" + bytes(8))]
+    tags.append((b"desc", b"desc\0\0\0\0\0\0\0\5grey\0" + bytes(79)))
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, contents in tags:
+        table += name + struct.pack(">II", 128 + 4 + 12 * len(tags) + len(data), len(contents))
+        data += contents + bytes(-len(contents) % 4)
+    body = table + data
+    head = struct.pack(">I4sI4s4s4s12x4s", 128 + len(body), b"", 0x02100000, b"mntr", b"GRAY", b"XYZ ", b"acsp")
+    return head.ljust(68, b"\0") + bytes.fromhex("0000f6d6 00010000 0000d32d") + bytes(48) + body
 
 
 def pixels_of(codec: Codec, path: Path) -> Any:
@@ -200,6 +240,108 @@ def test_a_bad_file_shows_its_alt_text_and_says_why(site: Site, name: str, word:
     assert site.page.run("a.shadowRoot.querySelector('span').textContent") == "What it was"
 
 
+def canvas(name: str, width: int, height: int) -> str:
+    return f"Array.from({name}.shadowRoot.querySelector('canvas').getContext('2d').getImageData(0, 0, {width}, {height}).data)"
+
+
+def drawn(name: str, width: int, height: int) -> str:
+    return (
+        f"(c => (c.drawImage({name}, 0, 0), Array.from(c.getImageData(0, 0, {width}, {height}).data)))"
+        f"(new OffscreenCanvas({width}, {height}).getContext('2d'))"
+    )
+
+
+def test_a_file_of_exact_pixels_needs_no_weights(site: Site, codec: Codec) -> None:
+    asked = len(site.asked)
+    site.show(
+        '<meta name="vqc-weights" content="/nowhere/"><vqc-img id="a" src="drawing.vqc"></vqc-img><img id="b" src="drawing.vqc">'
+    )
+    site.page.wait("a.complete && b.dataset.vqc && b.naturalWidth")
+    expected = pixels_of(codec, site.folder / "drawing.vqc").reshape(-1).tolist()
+    assert site.page.run("[a.error, a.layersShown, a.header.layers]") == [None, 0, 0]
+    assert site.page.run(canvas("a", 1040, 40)) == expected
+    assert site.page.run(drawn("b", 1040, 40)) == expected
+    assert not [path for path in site.asked[asked:] if "nowhere" in path]
+
+
+def test_the_browser_reads_the_same_exact_pixels(site: Site, codec: Codec) -> None:
+    """Chromium's own decoder of WebP, as a judge of ours."""
+    (site.folder / "both.js").write_text(BOTH)
+    site.show("")
+    names = [path.stem for path in (site.folder / "files").glob("tiny-exact-*.vqc")]
+    found = site.page.run(f"import('/both.js').then(m => m.both({json.dumps(names)}))")
+    assert found["wrong"] == []
+    assert found["tiles"] >= 15
+
+
+BOTH = """
+import { FileReader } from "/vqc/container.js";
+import { tilesOf } from "/vqc/geometry.js";
+import { readOverlay } from "/vqc/overlay.js";
+export async function both(names) {
+  const out = { tiles: 0, wrong: [] };
+  for (const name of names) {
+    const reader = new FileReader();
+    reader.push(new Uint8Array(await (await fetch(`/files/${name}.vqc`)).arrayBuffer()));
+    for (const { tag, payload } of reader.sections()) {
+      if (tag !== "P" || !payload.length) continue;
+      const bitmap = await createImageBitmap(new Blob([payload]), { premultiplyAlpha: "none", colorSpaceConversion: "none" });
+      const { width, height } = bitmap;
+      const context = new OffscreenCanvas(width, height).getContext("2d");
+      context.drawImage(bitmap, 0, 0);
+      const theirs = new Uint32Array(context.getImageData(0, 0, width, height).data.buffer);
+      const ours = readOverlay(payload, { width, height, grey: false, all: false });
+      out.tiles++;
+      if (theirs.length !== ours.length || theirs.some((pixel, i) => pixel !== ours[i])) out.wrong.push(name);
+    }
+  }
+  return out;
+}
+"""
+
+
+def test_colours_are_those_of_the_icc_profile(site: Site, codec: Codec) -> None:
+    names = ("swapped", "grey")
+    body = "".join(
+        f'<vqc-img id="{name}" src="{name}.vqc"></vqc-img><img id="plain_{name}" src="{name}.vqc">' for name in names
+    )
+    site.show(f'<img id="png" src="grey.png">{body}')
+    site.page.wait(
+        "[swapped, grey].every(a => a.complete) && [plain_swapped, plain_grey].every(b => b.dataset.vqc && b.naturalWidth)"
+    )
+    for element, plain in ((canvas("swapped", 64, 48), drawn("plain_swapped", 64, 48)),):
+        expected = pixels_of(codec, site.folder / "swapped.vqc")[..., [2, 1, 0, 3]]
+        for script in (element, plain):
+            assert np.abs(np.array(site.page.run(script)).reshape(48, 64, 4) - expected).max() <= 3
+    shown = np.array(site.page.run(drawn("png", 64, 48)))
+    assert (
+        np.abs(shown.reshape(48, 64, 4) - pixels_of(codec, site.folder / "grey.vqc")).max() > 30
+    )  # Chromium applies it
+    for script in (canvas("grey", 64, 48), drawn("plain_grey", 64, 48)):
+        assert np.abs(np.array(site.page.run(script)) - shown).max() <= 3
+
+
+@pytest.mark.parametrize(("name", "layers"), [("cut.vqc", 2), ("broken.vqc", 2), ("cut-drawing.vqc", 0)])
+def test_what_there_is_of_a_cut_file_is_shown_on_request(site: Site, codec: Codec, name: str, layers: int) -> None:
+    path = site.folder / ("cut.vqc" if layers else name)
+    site.show(f'<vqc-img id="a" src="{name}" alt="A photo" partial></vqc-img><img id="b" src="{name}" data-partial>')
+    site.page.wait("a.complete && b.dataset.vqc && b.naturalWidth")
+    assert site.page.run("[a.error, a.layersShown, a.getAttribute('aria-label')]") == [
+        None,
+        layers,
+        "A photo (incomplete)",
+    ]
+    reason = site.page.run("a.incomplete")
+    assert "broke off" in reason if name == "broken.vqc" else "ends" in reason
+    assert site.page.run("[a.shadowRoot.querySelector('canvas').title, b.title, b.dataset.incomplete]") == [reason] * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.asarray(codec.decode(path.read_bytes(), allow_partial=True).convert("RGBA")).astype(int)
+    height, width, _ = expected.shape
+    for script in (canvas("a", width, height), drawn("b", width, height)):
+        assert np.abs(np.array(site.page.run(script)).reshape(expected.shape) - expected).max() <= 1
+
+
 def test_plain_images_just_work(site: Site, codec: Codec) -> None:
     site.show('<img id="a" src="alpha.vqc" alt="A" width="32"><p id="p"></p>')
     site.page.wait("a.dataset.vqc && a.complete")
@@ -244,7 +386,7 @@ def test_the_service_worker_serves_images_that_every_page_shows(site: Site) -> N
 
 def test_the_conformance_set_in_a_browser(site: Site) -> None:
     index = json.loads((CONFORMANCE / "index.json").read_text())
-    sound = [entry["name"] for entry in index["sound"] if entry["model"] != "default"]
+    sound = [[e["name"], int("latent_sha256" in e)] for e in index["sound"] if e["model"] != "default"]
     site.show("")
     (site.folder / "check.js").write_text(CHECK)
     found = site.page.run(
@@ -257,11 +399,11 @@ CHECK = """
 import { decode } from "/vqc/vqc.js";
 export async function check(sound, refused) {
   const out = { decoded: 0, refused: 0, wrong: [] };
-  for (const name of sound) {
+  for (const [name, tolerance] of sound) {
     const { pixels } = await decode(`/files/${name}.vqc`);
     const theirs = (await fetch(`/pixels/${name}.z`)).body.pipeThrough(new DecompressionStream("deflate"));
     const expected = new Uint8Array(await new Response(theirs).arrayBuffer());
-    if (expected.length === pixels.length && expected.every((value, i) => Math.abs(value - pixels[i]) <= 1)) out.decoded++;
+    if (expected.length === pixels.length && expected.every((value, i) => Math.abs(value - pixels[i]) <= tolerance)) out.decoded++;
     else out.wrong.push(name);
   }
   for (const { name, error } of refused)

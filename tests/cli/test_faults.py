@@ -1,6 +1,6 @@
 """Kills, full disks, closed pipes: nothing half-written under its final name, one line, the right exit code.
 
-VQCODEC_KILLS=100 is the long form of the batch that is killed again and again.
+VQCODEC_KILLS=100 is the long form of the batch that is killed again and again, with two workers and exact pixels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 from support import TINY, picture
@@ -48,9 +49,9 @@ def sound(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
-def start(photos: list[Path], out: Path) -> subprocess.Popen[str]:
-    command = [*COMMAND, "encode", *map(str, photos), "-o", str(out), "-m", str(TINY), "--threads", "1"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+def start(photos: list[Path], out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [*COMMAND, "encode", *map(str, photos), "-o", str(out), "-m", str(TINY), "--threads", "1", *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def named(out: Path) -> dict[str, bytes]:
@@ -62,23 +63,32 @@ def wait_for_output(out: Path, count: int, process: subprocess.Popen[str]) -> No
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize("options", [(), ("-j", "2", "--lossless")], ids=["alone", "two workers, exact pixels"])
 def test_a_killed_batch_leaves_whole_files_and_goes_on(
-    photos: list[Path], sound: dict[str, bytes], tmp_path: Path
+    options: tuple[str, ...], photos: list[Path], tmp_path: Path
 ) -> None:
     rng = random.Random(0)
+    whole = tmp_path / "whole"
+    assert encode(*photos, "-o", whole, *options).returncode == 0
+    sound = named(whole)
     interrupted = 0
     for kill in range(KILLS):
         out = tmp_path / str(kill)
-        process = start(photos, out)
+        process = start(photos, out, *options)
         wait_for_output(out, rng.randrange(len(photos)), process)
         time.sleep(rng.uniform(0, 0.02))
-        process.kill()
+        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        if kill % 2:
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        assert not psutil.wait_procs(below, 60)[1]  # what workers were at, they finish
         left = named(out)
         assert all(sound[name] == data for name, data in left.items())
         interrupted += 0 < len(left) < len(sound)
         if kill % 10 == 0:
-            done = encode(*photos, "-o", out)
+            done = encode(*photos, "-o", out, *options)
             assert done.returncode == 0, done.stderr
             assert named(out) == sound
             skipped = re.search(r"(\d+) of 24 inputs skipped", done.stderr)

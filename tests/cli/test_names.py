@@ -157,6 +157,22 @@ def test_sources_are_deleted_once_their_files_are_sound(photos: list[Path], tmp_
     assert photos[0].exists()
 
 
+def test_a_file_that_is_larger_is_one_line_and_its_source_stays(tmp_path: Path) -> None:
+    path = tmp_path / "noise.jpg"
+    Image.effect_noise((64, 64), 90).save(path, quality=1)
+    size = path.stat().st_size
+    done = encode(path, "-q", "100", "--quiet")
+    larger = (tmp_path / "noise.vqc").stat().st_size
+    assert larger > size
+    line = f"vqcodec: warning: {path}: its .vqc is larger, {larger} bytes instead of {size}"
+    assert (done.exit_code, done.stderr) == (0, f"{line}\n")
+    done = encode(path, "-q", "100", "--quiet", "-f", "--delete-source")
+    assert (done.exit_code, done.stderr) == (0, f"{line}, and the input is not deleted\n")
+    assert path.exists()
+    done = encode(path, "-q", "1", "--quiet", "-f", "--delete-source")
+    assert (done.stderr, path.exists()) == ("", False)
+
+
 def test_other_formats(photos: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "x.vqc"
     encode(photos[1], file)

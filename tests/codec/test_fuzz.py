@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import vqcodec
 from fuzz.cases import File, bomb, boundless_header, case, seeds
+from fuzz.claims import KINDS, claimed
 from fuzz.promises import Growth, check
 from support import ROOT
 from vqcodec.codec import Codec
@@ -81,3 +82,37 @@ def test_a_bomb_is_not_inflated(tag: bytes, codec: Codec, files: list[bytes]) ->
     with pytest.raises(vqcodec.VQCError):
         codec.decode(file.pack())
     assert growth.megabytes() < 100
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "all layers"])
+def test_a_part_of_a_huge_picture_takes_memory_for_that_part(kind: str, codec: Codec) -> None:
+    data = claimed(codec, 11_300, 11_300, kind)
+    assert len(data) < (150_000 if "alpha" in kind else 8_000)
+    for options, size in (({"region": (11_000, 5_000, 16, 16)}, (16, 16)), ({"scale": 1 / 16}, (707, 707))):
+        growth = Growth()
+        assert codec.decode(data, **options).size == size  # type: ignore[arg-type]
+        assert growth.megabytes() < 40  # a plane of 128 megapixels has 128 MB
+    growth = Growth()
+    codec.verify(data)
+    assert growth.megabytes() < 40
+
+
+def test_what_follows_another_format_is_not_read(tmp_path: Path) -> None:
+    class Endless:
+        def __init__(self, begin: bytes) -> None:
+            self.begin, self.given = begin, 0
+
+        def read(self, count: int) -> bytes:
+            self.given += count
+            return self.begin + bytes(count - len(self.begin))
+
+    file = Endless(b"")
+    with pytest.raises(vqcodec.VQCError, match=r"not a \.vqc file"):
+        vqcodec.decode(file)  # type: ignore[arg-type]
+    assert file.given < 100
+    if Path("/dev/zero").exists():
+        growth = Growth()
+        for read in (vqcodec.decode, vqcodec.info):
+            with pytest.raises(vqcodec.VQCError, match=r"not a \.vqc file"):
+                read("/dev/zero")
+        assert growth.megabytes() < 10

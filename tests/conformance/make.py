@@ -1,7 +1,9 @@
-"""Makes the conformance set: `python tests/conformance/make.py` (all of it), or with --shipped (the shipped model's files alone).
+"""Makes the conformance set: `python tests/conformance/make.py` (all of it), or with --shipped (the shipped model's files alone) or
+--exact (those with exact pixels alone).
 
 `index.json` lists files that every decoder must decode, with the SHA-256 of their latents and the pixels that NumPy gives, and files
-that every decoder must refuse, with the class of the error. Run it again when the format changes; with --shipped when new weights ship.
+that every decoder must refuse, with the class of the error. A file without a latent has exact pixels only, which must be equal. Run it
+again when the format changes; with --shipped when new weights ship.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from unittest.mock import patch
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
 
+import exact  # noqa: E402
 from fuzz.cases import File  # noqa: E402
 from support import TINY, picture  # noqa: E402
 from support.loud import write_loud  # noqa: E402
+from vqbitstream import Limits, unpack  # noqa: E402
 from vqbitstream.errors import VQCError  # noqa: E402
 from vqcodec.codec import Codec  # noqa: E402
 from vqcodec.pictures.planes import Planes  # noqa: E402
@@ -46,6 +50,8 @@ def write(name: str, model: str, codec: Codec, data: bytes) -> dict[str, Any]:
     (HERE / "files" / f"{name}.vqc").write_bytes(data)
     pixels = codec.decode(data).convert("RGBA").tobytes()
     (HERE / "pixels" / f"{name}.z").write_bytes(zlib.compress(pixels, 9))
+    if not unpack(data, Limits()).header.layers:
+        return {"name": name, "model": model}
     latent = codec.decode_latent(data)[0].astype("<i4")
     return {"name": name, "model": model, "latent_sha256": hashlib.sha256(latent.tobytes()).hexdigest()}
 
@@ -151,26 +157,46 @@ def refused(tiny: bytes, layered: bytes, tiled: bytes, codec: Codec) -> dict[str
     return out
 
 
+def write_refused(name: str, codec: Codec, data: bytes) -> dict[str, str]:
+    """Write a file; returns its entry."""
+    (HERE / "refused" / f"{name}.vqc").write_bytes(data)
+    try:
+        codec.decode(data)
+    except VQCError as error:
+        return {"name": name, "error": type(error).__name__}
+    raise SystemExit(f"{name} is decoded")
+
+
+def with_exact_pixels(facts: dict[str, Any], codec: Codec) -> None:
+    """Replace the files with exact pixels."""
+    for kind in facts:
+        facts[kind] = [entry for entry in facts[kind] if not entry["name"].startswith(("tiny-exact-", "exact-"))]
+    files = exact.sound(codec, encoded, METADATA)
+    facts["sound"] += [write(f"tiny-exact-{name}", "tiny", codec, data) for name, data in files.items()]
+    wrong = exact.refused(codec, encoded, METADATA)
+    facts["refused"] += [write_refused(f"exact-{name}", codec, data) for name, data in wrong.items()]
+
+
 def main() -> None:
     for folder in ("files", "pixels", "refused"):
         (HERE / folder).mkdir(exist_ok=True)
     index = HERE / "index.json"
-    if "--shipped" in sys.argv:
+    codec = Codec(TINY)
+    if "--shipped" in sys.argv or "--exact" in sys.argv:
         facts = json.loads(index.read_text())
-        facts["sound"] = [entry for entry in facts["sound"] if entry["model"] != "default"] + shipped()
+        if "--shipped" in sys.argv:
+            facts["sound"] = [entry for entry in facts["sound"] if entry["model"] != "default"] + shipped()
     else:
-        codec, loud = Codec(TINY), write_loud(HERE / "loud.safetensors")
-        facts = {"sound": sound("tiny", codec) + sound("loud", loud) + shipped(), "refused": []}
+        loud = write_loud(HERE / "loud.safetensors")
         one = encoded(codec, 60, 40, 70)
         all_of_it = encoded(codec, 90, 70, 85, alpha=3, metadata=list(METADATA), layered=True)
-        for name, data in refused(one, all_of_it, encoded(codec, 1040, 20, 60), codec).items():
-            (HERE / "refused" / f"{name}.vqc").write_bytes(data)
-            try:
-                codec.decode(data)
-            except VQCError as error:
-                facts["refused"].append({"name": name, "error": type(error).__name__})
-            else:
-                raise SystemExit(f"{name} is decoded")
+        wrong = refused(one, all_of_it, encoded(codec, 1040, 20, 60), codec)
+        facts = {
+            "sound": sound("tiny", codec) + sound("loud", loud) + shipped(),
+            "refused": [write_refused(name, codec, data) for name, data in wrong.items()],
+        }
+    if "--shipped" not in sys.argv:
+        with_exact_pixels(facts, codec)
     index.write_text(json.dumps(facts, indent=1) + "\n")
     print(len(facts["sound"]), "to decode,", len(facts["refused"]), "to refuse")
 

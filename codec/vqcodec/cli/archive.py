@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
 import click
 
-from vqcodec.cli.console import guard, say
+from vqcodec.cli.console import guard, say, tell, tell_json
 from vqcodec.cli.names import Naming, plan
 from vqcodec.cli.options import several, start
 from vqcodec.cli.progress import Bar, Tally, duration, size
@@ -63,13 +62,13 @@ def estimate(
 
     found = guard(work)
     if as_json:
-        click.echo(json.dumps(found))
+        tell_json(found)
         return
-    click.echo(f"{found['pictures']} pictures, {size(found['bytes'])}; from {found['samples']} of them:")
+    tell(f"{found['pictures']} pictures, {size(found['bytes'])}; from {found['samples']} of them:")
     for row in found["qualities"]:
         saved = 100 * (1 - row["bytes"] / max(found["bytes"], 1))
         change = f"{abs(saved):.0f} % {'less' if saved >= 0 else 'more'}"
-        click.echo(f"quality {row['quality']}: about {size(row['bytes'])}, {change}, in {duration(row['seconds'])}")
+        tell(f"quality {row['quality']}: about {size(row['bytes'])}, {change}, in {duration(row['seconds'])}")
 
 
 def _estimated(sources: list[str], tally: Tally, model: str, effort: int) -> dict[str, Any]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-import click
-
 from vqcodec.atomic import output_path
-from vqcodec.cli.console import Failed, explained, say
-from vqcodec.cli.names import Job, Plan, ignores_case, same_but_for_case, stat_of
+from vqcodec.cli.console import Failed, explained, say, tell, tell_json
+from vqcodec.cli.names import Job, Plan, finished, ignores_case, same_but_for_case, stat_of
 from vqcodec.cli.progress import Bar, Tally, duration, size
 from vqcodec.cli.workers import Outcome, Outcomes, Task, Work, alone, spread
 
@@ -73,7 +70,7 @@ def run(plan: Plan, work: Work, options: BatchOptions) -> None:
         say(tally.summary(options.verb))
     if options.as_json:
         ignored = {"ignored": sum(map(len, plan.ignored.values()))} if plan.ignored else {}
-        click.echo(json.dumps({"summary": tally.facts() | ignored}))
+        tell_json({"summary": tally.facts() | ignored})
     if tally.failed:
         sys.exit(1)
 
@@ -84,7 +81,9 @@ def _skipped(tally: Tally, total: int) -> str:
     if total == 1:
         line = "skipped: its output exists already; -f overwrites it"
     stale = [f"{number} {why}" for why, number in sorted(tally.stale.items())]
-    return f"{line} ({', '.join(stale)}: --update makes these again)" if stale else line
+    remarks = [f"{', '.join(stale)}: --update makes these again"] if stale else []
+    remarks += [f"another process wrote {tally.overtaken} of them meanwhile"] if tally.overtaken else []
+    return f"{line} ({'; '.join(remarks)})" if remarks else line
 
 
 class _Run:
@@ -141,7 +140,7 @@ class _Run:
         target = output_of(job, self.options.suffix)
         if target is None or job.problem or target in self.shared or target == job.source:
             return None
-        if self.options.force or not (self.plan.many or self.options.update) or not _finished(target):
+        if self.options.force or not (self.plan.many or self.options.update) or not finished(target):
             return None
         stale = _stale(job.source, target) or self.work.differs(job.source, target)
         return None if self.options.update and stale else stale or ""
@@ -175,6 +174,8 @@ class _Run:
         self.made += reversed(missing)
 
     def _record(self, outcome: Outcome) -> None:
+        if outcome.overtaken and self.plan.many and not (self.options.force or self.options.update):
+            outcome = replace(outcome, error=None, warnings=())  # as if the batch had come to it a little later
         self.tally.add(outcome)
         lines = [f"warning: {warning}" for warning in outcome.warnings]
         lines += [outcome.error] if outcome.error else []
@@ -184,9 +185,9 @@ class _Run:
         for line in lines:
             say(line)
         if told:
-            click.echo(report(outcome, verbose=self.options.verbose), err=True)
+            tell(report(outcome, verbose=self.options.verbose), err=True)
         if self.options.as_json:
-            click.echo(json.dumps(facts(outcome)))
+            tell_json(facts(outcome))
         self.bar()
 
     def _alone_on_a_terminal(self) -> bool:
@@ -212,6 +213,8 @@ def facts(outcome: Outcome) -> dict[str, object]:
         out["error"] = outcome.error
     if outcome.stale:
         out["stale"] = outcome.stale
+    if outcome.overtaken and not outcome.error:
+        out["overtaken"] = True
     if outcome.warnings:
         out["warnings"] = outcome.warnings
     return out
@@ -241,8 +244,3 @@ def _stale(source: str, target: str) -> str | None:
     """Whether an output is older than its input; outputs have the times of their inputs, so to the second."""
     old, new = stat_of(target), stat_of(source)
     return "older than their inputs" if old and new and int(old.st_mtime) < int(new.st_mtime) else None
-
-
-def _finished(target: str) -> bool:
-    """Whether an output exists and is not empty."""
-    return Path(target).is_file() and Path(target).stat().st_size > 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vqcodec.cli.console import Finite, guard
+from vqcodec.cli.console import Finite, guard, tell
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 
 
@@ -45,7 +45,7 @@ def compare(
 
         settings = Settings(threads, max_pixels, options.pop("force"))
         for line in compare_files(source, output, settings, effort=number, **options):
-            click.echo(line)
+            tell(line)
 
     number = guard(chosen)
     guard(work, source, output or source)

@@ -14,7 +14,7 @@ from string import Template
 import click
 
 from vqcodec.atomic import write
-from vqcodec.cli.console import guard
+from vqcodec.cli.console import guard, tell
 
 MIME, THUMBNAILER, MANUAL = (
     "mime/packages/vqcodec.xml",
@@ -46,13 +46,11 @@ def desktop(remove: bool) -> None:
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write(str(path), lambda file, text=text: file.write(text.encode()), force=True)  # type: ignore[misc]
-            click.echo(f"{'removed' if remove else 'wrote'} {path}")
+            tell(f"{'removed' if remove else 'wrote'} {path}")
         if (share / "mime").is_dir() and shutil.which("update-mime-database"):
             subprocess.run(["update-mime-database", str(share / "mime")], check=False)
         elif not remove:
-            click.echo(
-                "update-mime-database is missing: the type is known once shared-mime-info is installed and updated"
-            )
+            tell("update-mime-database is missing: the type is known once shared-mime-info is installed and updated")
 
     guard(work)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vqbitstream.limits import Limits
 
-from vqcodec.pictures.planes import Planes
+from vqcodec.pictures.planes import ImageError, Planes
 from vqcodec.pictures.reading import to_planes
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Sample:
     @classmethod
     def of(cls, codec: Codec, source: str, qualities: Sequence[float], effort: int) -> Sample:
         """Encode a part of a picture at each quality, and scale up by its pixels. Raises a VQCError."""
+        if Path(source).exists() and not Path(source).is_file():
+            raise ImageError(f"{source}: is not an ordinary file")  # a pipe might never end
         begun = time.monotonic()
         planes = to_planes(source, Limits())
         reading = time.monotonic() - begun
@@ -55,7 +58,7 @@ class Sample:
 
 def _part(planes: Planes, seed: str) -> Planes:
     """A part at a random place, which is always the same for the same seed; without metadata."""
-    chance = random.Random(seed)
+    chance = random.Random(os.fsencode(seed))
     height, width = planes.colour.shape[:2]
     top, left = (chance.randint(0, max(side - SIDE_PX, 0)) for side in (height, width))
     inside = slice(top, top + SIDE_PX), slice(left, left + SIDE_PX)

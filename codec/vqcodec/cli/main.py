@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 from vqcodec.atomic import read
 from vqcodec.cli.archive import estimate, verify
 from vqcodec.cli.compare import compare
-from vqcodec.cli.console import Finite, guard, say, stop_politely
+from vqcodec.cli.console import Finite, guard, say, shown_usage_errors, silence_pillow, stop_politely, tell, tell_json
 from vqcodec.cli.desktop import desktop
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
@@ -29,7 +28,15 @@ if TYPE_CHECKING:
 
 
 class _Program(click.Group):
-    """A group whose help and version, too, say in one line that stdout takes nothing."""
+    """A group whose help and version, too, say in one line that stdout takes nothing; its usage errors show control characters."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with shown_usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with shown_usage_errors():
+            return super().invoke(ctx)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -44,6 +51,7 @@ class _Program(click.Group):
 def main() -> None:
     """A learned image codec: far smaller than JPEG, real files, exact on every machine."""
     stop_politely()
+    silence_pillow()
     wait_without_spinning()
 
 
@@ -84,9 +92,13 @@ def main() -> None:
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
 @click.option("--lossless", is_flag=True, help="Keep every pixel exactly; quality and effort mean nothing then.")
 @click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
+@click.option("--keep-hidden", is_flag=True, help="Keep the colours under full transparency, which nobody sees.")
+@click.option("--force-sdr", is_flag=True, help="Take HDR pictures as if they were ordinary ones.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")
 @click.option(
-    "--delete-source", is_flag=True, help="Delete inputs once their files are written, read back and verified."
+    "--delete-source",
+    is_flag=True,
+    help="Delete inputs once their files are written, read back and verified, unless the file is larger.",
 )
 @outputs
 @several
@@ -112,6 +124,8 @@ def encode(
         "max_size",
         "lossless",
         "strip",
+        "keep_hidden",
+        "force_sdr",
     )
     given = {name: options.pop(name) for name in coding} | {"verify": not no_verify}
     if sum(given[name] is not None for name in coding if name.startswith("target")) > 1:
@@ -196,7 +210,7 @@ def info(source: str, as_json: bool) -> None:
 
         facts = api.info(read(source, Limits()))
         if as_json:
-            click.echo(json.dumps(asdict(facts) | {"bpp": facts.bpp}))
+            tell_json(asdict(facts) | {"bpp": facts.bpp})
             return
         columns, rows = facts.tiles
         tiles = "" if columns * rows == 1 else f", {columns}x{rows} tiles"
@@ -212,8 +226,8 @@ def info(source: str, as_json: bool) -> None:
         parts += [f"exact pixels {facts.exact_bytes}"] if facts.exact_bytes else []
         parts += [f"alpha {facts.alpha_bytes}"] if facts.alpha_bytes else []
         parts += [f"{name.upper()} {size}" for name, size in facts.metadata.items()]
-        click.echo(
-            f"{click.format_filename(source)}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, "
+        tell(
+            f"{source}: {facts.width}x{facts.height} {facts.mode}, {facts.file_bytes} bytes, "
             f"{facts.bpp:.3f} bpp, {coded}, bytes: {', '.join(parts)}"
         )
 

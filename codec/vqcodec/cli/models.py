@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from vqcodec.cli.console import guard
+from vqcodec.cli.console import guard, tell, tell_json
 
 
 @click.group(invoke_without_command=True)
@@ -30,14 +29,14 @@ def models(context: click.Context, as_json: bool) -> None:
                 {"name": m.name, "file": str(m.path), "model_id": m.model_id, "bytes": m.path.stat().st_size}
                 for m in own
             ]
-            click.echo(json.dumps(listed))
+            tell_json(listed)
             return
         for entry in entries:
-            click.echo(
+            tell(
                 f"{entry.name}: {entry.model_id}, {entry.license}, {entry.file_bytes / 1e6:.1f} MB, SHA-256 {entry.sha256}"
             )
         for model in own:
-            click.echo(f"{model.name}: {model.model_id}, yours, {model.path.stat().st_size / 1e6:.1f} MB, {model.path}")
+            tell(f"{model.name}: {model.model_id}, yours, {model.path.stat().st_size / 1e6:.1f} MB, {model.path}")
 
     guard(work)
 
@@ -54,7 +53,7 @@ def models_add(source: Path, name: str | None) -> None:
 
         Codec(source)  # proves that it is sound
         added = store.add(source, name or re.sub(r"-[0-9a-f]{16}$", "", source.stem))
-        click.echo(f"{added.name}: {added.model_id}, {added.path}")
+        tell(f"{added.name}: {added.model_id}, {added.path}")
 
     guard(work)
 
@@ -73,7 +72,7 @@ def models_web(folder: Path, model: str) -> None:
 
         written = write_web(folder, model)
         code = sum(path.stat().st_size for path in written[:-1])
-        click.echo(
+        tell(
             f"{folder}: {len(written) - 1} modules, {code / 1e3:.0f} kB; {written[-1].stat().st_size / 1e6:.1f} MB of weights"
         )
 
@@ -89,6 +88,6 @@ def models_remove(name: str) -> None:
         from vqcodec.models import store
 
         removed = store.remove(name)
-        click.echo(f"removed {removed.name} ({removed.model_id})")
+        tell(f"removed {removed.name} ({removed.model_id})")
 
     guard(work)

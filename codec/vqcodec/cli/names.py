@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import NamedTuple
 
 import click
@@ -207,6 +207,12 @@ def ignores_case(folder: Path) -> bool:
 def _is_folder(path: str) -> bool:
     stat = stat_of(path)
     return stat is not None and S_ISDIR(stat.st_mode)
+
+
+def finished(target: str) -> bool:
+    """Whether an output exists and is not empty."""
+    stat = stat_of(target)
+    return stat is not None and S_ISREG(stat.st_mode) and stat.st_size > 0
 
 
 def stat_of(path: str) -> os.stat_result | None:

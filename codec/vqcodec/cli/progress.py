@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from vqbitstream.errors import visible
+
 from vqcodec.cli.console import say
 from vqcodec.cli.names import Job, stat_of
 from vqcodec.cli.workers import Outcome
@@ -28,12 +30,13 @@ class Tally:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.total, self.begun = len(jobs), time.monotonic()
-        self.name = Path(jobs[0].source).name if len(jobs) == 1 else ""
+        self.name = visible(Path(jobs[0].source).name) if len(jobs) == 1 else ""
         self.sizes = {job.source: stat.st_size for job in jobs if (stat := stat_of(job.source))}
         self.left_bytes, self.worked_bytes = sum(self.sizes.values()), 0
         self.done = self.skipped = self.failed = 0
         self.input_bytes = self.output_bytes = self.pixels = 0
         self.stale: Counter[str] = Counter()
+        self.overtaken = 0
 
     def add(self, outcome: Outcome) -> None:
         size = self.sizes.get(outcome.source, 0)
@@ -48,6 +51,7 @@ class Tally:
             self.failed += 1  # in no time, mostly
         else:
             self.skipped += 1
+            self.overtaken += outcome.overtaken
             self.stale.update([outcome.stale] if outcome.stale else [])
 
     @property
@@ -148,7 +152,9 @@ class Bar:
             from rich.progress import BarColumn, Progress, TextColumn
 
             columns = (BarColumn(None), TextColumn("{task.description}", markup=False))
-            self.shown = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+            console = Console(stderr=True)
+            # stderr stays what it is: the stand-in of older versions of rich says that it is no terminal
+            self.shown = Progress(*columns, console=console, transient=True, expand=True, redirect_stderr=False)
             self.shown.start()
             self.task = self.shown.add_task("", total=self.tally.total)
         self.shown.update(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vqcodec.cli.console import Finite, guard
+from vqcodec.cli.console import Finite, guard, tell
 
 
 @click.command()
@@ -50,6 +50,6 @@ def train(data: tuple[Path, ...], validate: Path | None, **options: Any) -> None
     def work() -> None:
         from vqcodec.training.run import RunOptions, train_model
 
-        train_model(list(data), RunOptions(**options), validate, lambda line: click.echo(line, err=True))
+        train_model(list(data), RunOptions(**options), validate, lambda line: tell(line, err=True))
 
     guard(work)

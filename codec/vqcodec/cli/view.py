@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vqcodec.cli.console import guard
+from vqcodec.cli.console import guard, tell
 
 
 @click.command()
@@ -27,7 +27,7 @@ def view(source: Path, port: int, opens: bool) -> None:
 
         with serve(Gallery(source), port) as server:
             address = f"http://127.0.0.1:{server.port}/"
-            click.echo(f"{address}  (Ctrl-C ends it)")
+            tell(f"{address}  (Ctrl-C ends it)")
             if opens:
                 webbrowser.open(address)
             with suppress(KeyboardInterrupt):

@@ -7,12 +7,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any
 
-from vqcodec.atomic import output_path, read, read_stdin, write
+from vqbitstream.errors import visible
+
+from vqcodec.atomic import identity, output_path, read, read_stdin, write
 from vqcodec.cli.names import stat_of
 from vqcodec.cli.workers import Coded, Progress
-from vqcodec.pictures.suffixes import PICTURE_SUFFIX
+from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
 
 if TYPE_CHECKING:
     from vqbitstream.limits import Limits
@@ -50,10 +53,15 @@ class Settings:
 
         limit_threads(self.threads, pixels)
 
-    def write(self, source: str, target: str, fill: Callable[[IO[bytes]], object]) -> int:
-        """Write an output; see `vqcodec.atomic.write`."""
-        stat = stat_of(source) if self.keep_time else None
-        return write(target, fill, self.force, stat.st_mtime_ns if stat else None)
+    def write(self, target: str, fill: Callable[[IO[bytes]], object], read: os.stat_result | None) -> int:
+        """Write an output; see `vqcodec.atomic.write`. read: the input's, from before it was read."""
+        kept = self.keep_time and read is not None and S_ISREG(read.st_mode)
+        modified_ns = read.st_mtime_ns if kept and read else None
+        try:
+            return write(target, fill, self.force, modified_ns)
+        except FileNotFoundError:  # another process that ended took away the folder, which was empty
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            return write(target, fill, self.force, modified_ns)
 
 
 @dataclass(frozen=True)
@@ -79,25 +87,39 @@ class Encoding:
         import vqbitstream
 
         from vqcodec import api
+        from vqcodec.pictures.hidden import filled
         from vqcodec.pictures.reading import to_planes
         from vqcodec.pictures.resizing import shrunk
 
         limits = self.settings.limits()
         picture = read_stdin(limits) if source == "-" else source
-        size = Path(picture).stat().st_size if isinstance(picture, str) else picture.getbuffer().nbytes
+        stat, before = stat_of(source), identity(source)
         options = dict(self.options)
-        planes = to_planes(picture, limits, strip=options.pop("strip", False))
+        reading = {name: options.pop(name, False) for name in ("strip", "force_sdr")}
+        planes = to_planes(picture, limits, **reading)
         planes = shrunk(planes, options.pop("max_size", None))
+        if not (options.get("keep_hidden") or options.get("lossless")):
+            planes = filled(planes)  # what is measured is against this
+            options["keep_hidden"] = True
         self.settings.apply(planes.colour.shape[0] * planes.colour.shape[1])
         codec = api.load_model(self.model)
         data = codec.encode(planes, limits=limits, progress=progress, **options)
+        size = stat.st_size if stat else picture.getbuffer().nbytes  # type: ignore[union-attr]
         header = vqbitstream.unpack_header(data, limits)
         reached: dict[str, Any] = {"quality": header.quality_centi / 100}
         if self.settings.measure:
             reached |= measured(codec, planes, data, limits)
-        self.settings.write(source, target, lambda file: file.write(data))
-        if self.delete_source:
+        self.settings.write(target, lambda file: file.write(data), stat)
+        larger = len(data) > size and (stat is None or S_ISREG(stat.st_mode))
+        if larger:
+            kept = ", and the input is not deleted" if self.delete_source else ""
+            warnings.warn(
+                f"{source}: its {FILE_SUFFIX} is larger, {len(data)} bytes instead of {size}{kept}", stacklevel=2
+            )
+        if self.delete_source and not larger:
             codec.verify(vqbitstream.read_bytes(target, limits), limits)
+            if identity(source) != before:
+                raise ValueError(f"{source}: changed after it was read, so it is kept; {target} is of what it was")
             Path(source).unlink()
         return Coded(header.width, header.height, size, len(data), reached)
 
@@ -156,13 +178,14 @@ class Decoding:
         check_suffix(suffix)
         self.settings.apply()
         limits = self.settings.limits()
+        stat = stat_of(source)
         raw = read(source, limits)
         if self.model is None:
             image = api.decode(raw, limits=limits, progress=progress, **self.options)
         else:
             image = api.load_model(self.model).decode(raw, limits=limits, progress=progress, **self.options)
         written = self.settings.write(
-            source, target, lambda file: write_picture(image, file, suffix, quality=self.to_quality)
+            target, lambda file: write_picture(image, file, suffix, quality=self.to_quality), stat
         )
         return Coded(image.width, image.height, len(raw), written)
 
@@ -230,7 +253,6 @@ def compare_files(
     """Compare a picture with other codecs, and write a .html or .png if there is an output. Returns the figures, one line each."""
     from PIL import Image
     from rich.console import Console
-    from rich.markup import escape
 
     from vqcodec import api
     from vqcodec.compare import compare as comparing
@@ -242,17 +264,12 @@ def compare_files(
     planes = to_planes(read_stdin(limits) if source == "-" else source, limits, strip=True)
     if planes.alpha is not None:
         warnings.warn(f"{source}: only the colours are compared, not the transparency", stacklevel=2)
+    title = "standard input" if source == "-" else visible(Path(source).name)
     codec, image = api.load_model(model), Image.fromarray(planes.colour)
-    with Console(stderr=True).status(f"{escape(source)}: vqcodec") as status:
+    with Console(stderr=True).status("vqcodec") as status:
         comparison = comparing.compare(
-            codec,
-            image,
-            quality=quality,
-            tune=tune,
-            effort=effort,
-            progress=lambda name: status.update(f"{escape(source)}: {name}"),
+            codec, image, quality=quality, tune=tune, effort=effort, progress=lambda name: status.update(name)
         )
-    title = "standard input" if source == "-" else os.fsencode(Path(source).name).decode(errors="replace")
     if target is not None and Path(target).suffix.lower() == ".html":
         html = comparing.page(comparison, title).encode()
         write(target, lambda file: file.write(html), settings.force)

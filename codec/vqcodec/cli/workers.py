@@ -12,9 +12,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vqcodec.cli.console import Failed, explained, stop_politely
+from vqcodec.atomic import OutputExists
+from vqcodec.cli.console import Failed, explained, silence_pillow, stop_politely
+from vqcodec.cli.names import finished
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -69,6 +72,7 @@ class Outcome:
         warnings: One line each.
         seconds: Spent on it.
         stale: Why an output that exists already is not what would be made now.
+        overtaken: Another process wrote the output meanwhile.
     """
 
     source: str
@@ -78,6 +82,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     stale: str | None = None
+    overtaken: bool = False
 
     @property
     def status(self) -> str:
@@ -91,14 +96,19 @@ def attempt(work: Work, task: Task, progress: Progress) -> Outcome:
     """Do one task. Nothing that is wrong with its files is raised."""
     source, target = task
     warnings: list[str] = []
-    coded, problem = None, None
+    coded, problem, overtaken = None, None, False
     begun = time.monotonic()
     try:
         with explained(*filter(None, task), warn=warnings.append):
-            coded = work(source, target, progress)
+            try:
+                coded = work(source, target, progress)
+            except OutputExists:
+                overtaken = True  # it did not when the batch looked
+                raise
     except Failed as error:
         problem = str(error)
-    return Outcome(source, target, coded, problem, tuple(warnings), time.monotonic() - begun)
+        overtaken = overtaken or (finished(target) and not Path(source).exists())  # and deleted the input
+    return Outcome(source, target, coded, problem, tuple(warnings), time.monotonic() - begun, overtaken=overtaken)
 
 
 def alone(work: Work, tasks: Iterable[Task], progress: Progress) -> Outcomes:
@@ -197,6 +207,7 @@ class _Worker:
 def _serve(pipe: Connection[Any, Any], work: Work) -> None:
     """A worker: tasks in, outcomes out, until the pipe is closed."""
     stop_politely(quietly=True)
+    silence_pillow()
     with suppress(Exception):  # whatever it is, every task will tell
         work.prepare()
     with suppress(EOFError, OSError, KeyboardInterrupt):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import vqbitstream
@@ -13,6 +12,8 @@ from vqbitstream.choice import SEARCH_RATE_WEIGHT, default_rate_weight
 from vqbitstream.container import LAYER_OVERHEAD_BYTES
 from vqbitstream.errors import CorruptError
 from vqbitstream.geometry import latent_shape
+from vqbitstream.header import unpack_header
+from vqbitstream.limits import BOUNDLESS
 from vqbitstream.tiles import CodedTiles, Progress, Steps, TileCoder
 
 from vqcodec.coding.defaults import DEFAULT_TUNE
@@ -57,14 +58,20 @@ class Encoder:
 
     def __init__(self, weights: Weights, transforms: Transforms, tile_coder: TileCoder, device: str) -> None:
         self.weights, self.transforms, self.tile_coder, self.device = weights, transforms, tile_coder, device
-        self.scale = QualityScale(weights.tensors["encoder.step_codes"], weights.tensors["encoder.layers"])
+        self._search: Search | None = None
+        tables = weights.tensors["encoder.step_codes"], weights.tensors["encoder.layers"]
+        self.scale = QualityScale(*tables, most_layers=tile_coder.layers)
 
-    @cached_property
+    @property
     def search(self) -> Search:
         """The encoder's search, made when it is first needed. Only this needs torch."""
-        from vqcodec.coding.search import Search
+        if (
+            self._search is None
+        ):  # threads may each make one; `cached_property` would lock, and a forked child wait forever
+            from vqcodec.coding.search import Search
 
-        return Search(self.weights, self.device)
+            self._search = Search(self.weights, self.device)
+        return self._search
 
     def header(
         self, width: int, height: int, quality: float, tune: str = DEFAULT_TUNE, *, grey: bool = False, alpha: bool = False
@@ -72,10 +79,9 @@ class Encoder:
         """The header of a picture of this size. Raises ValueError for a quality outside 1..100, or an unknown tune."""
         number = tune_number(tune)
         step_code = self.scale.step_code(quality, number)
-        layers = min(self.scale.layers(quality, number), self.tile_coder.layers)
         return Header.for_picture(
             width, height, grey=grey, alpha=alpha, quality=quality, step_code=step_code, tune=number,
-            model_id=self.weights.model_id, layers=layers,
+            model_id=self.weights.model_id, layers=self.scale.layers(quality, number),
         )  # fmt: skip
 
     def encode(
@@ -97,7 +103,7 @@ class Encoder:
             quality: 1..100.
             tune: "eye" or "psnr".
             effort: See `chosen_effort`.
-            verify: Decode the indices, the exact pixels and the alpha plane again.
+            verify: Read the header and decode the indices, the exact pixels and the alpha plane again.
             rate_weight: See `Chooser.encode`; None is the default of the effort.
             exact: Which pixels are exact: "all", when quality and effort mean nothing; "none"; "drawn", those of drawings where
                 that is smaller; or "auto", these and, at quality 75 or more, what the model would ruin.
@@ -138,6 +144,8 @@ class Encoder:
         if verify:
             parts.verify(pixels_kept)
         data = vqbitstream.pack(Contents(parts.header, coded, alpha, planes.metadata, exact=pixels_kept))
+        if verify and unpack_header(data, BOUNDLESS) != parts.header:
+            raise CorruptError("the header does not say what was encoded")
         return data, EncodeStats(bits, sum(len(s.payload) for s in coded), len(data))
 
     def _code(

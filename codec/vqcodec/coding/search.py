@@ -46,9 +46,7 @@ class Original:
     def __init__(self, pictures: Tensor, log2_step: Tensor, tune: int, *, grey: bool = False) -> None:
         self.height, self.width = pictures.shape[1:3]
         self.log2_step, self.tune, self.grey = log2_step, torch.full_like(log2_step, tune), grey
-        with building_modules():
-            self.compare = Distortion(self.height, self.width, eye=tune > 0)
-        self.compare.to(pictures.device)
+        self.compare = _distortion(self.height, self.width, tune > 0, pictures.device)
         self.references = self.compare.references(pictures)
 
     def distortion(self, picture: Tensor) -> Tensor:
@@ -61,8 +59,9 @@ class Original:
 
 @lru_cache(maxsize=4)
 def _distortion(height: int, width: int, eye: bool, device: torch.device) -> Distortion:
-    """Tiles and the pictures of a batch are often of one size."""
-    return Distortion(height, width, eye=eye).to(device)
+    """Windows of a picture are often of one size."""
+    with building_modules():
+        return Distortion(height, width, eye=eye).to(device)
 
 
 def searched(
@@ -112,8 +111,7 @@ class Search:
 
     def __init__(self, weights: Weights, device: str) -> None:
         with building_modules():
-            network = restore(weights.tensors, weights.config).eval().requires_grad_(False)
-            network.settle()
+            network = restore(weights.tensors, weights.config, settled=True).eval().requires_grad_(False)
             self.network: Network = network.to(device)
         self.device = torch.device(device)
         mkldnn = torch.backends.mkldnn.is_available()

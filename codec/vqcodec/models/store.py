@@ -179,6 +179,8 @@ def find(name: str | Path = "default") -> ModelFile:
             return ModelFile(own.name, own.path, None)
     path = Path(name)
     if path.suffix == ".safetensors" or path.exists():
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{name}: not a weights file, not even an ordinary file")  # a pipe might never end
         return ModelFile(str(path.resolve()), path, None)
     names = [*(e.name for e in manifest()), *(m.name for m in user_models())]
     raise ModelError(f"no model named {name!r}; there are: {', '.join(names)}")

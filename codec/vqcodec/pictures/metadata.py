@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import re
-import struct
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
-from PIL.ExifTags import IFD
 
-ORIENTATION = 0x0112  # EXIF tag
-_DESCRIPTIVE = (
-    0x010E,
-    0x010F,
-    0x0110,
-    0x0131,
-    0x0132,
-    0x013B,
-    0x8298,
-)  # description, camera, software, date, artist, rights
-_WHOLE = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF types that an orientation is read from
-_EXIF_HEADER = b"Exif\x00\x00"
+from vqcodec.pictures import exif as exif_blocks
+
+EXIF_HEADER = b"Exif\x00\x00"
 INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}  # the file's names of metadata -> Pillow's
+_XMP_DIMENSIONS = [  # axis of (width, height)
+    (re.compile(rb"((?:exif:PixelXDimension|tiff:ImageWidth)\s*(?:=\s*[\"']|>)\s*)(\d+)"), 0),
+    (re.compile(rb"((?:exif:PixelYDimension|tiff:ImageLength)\s*(?:=\s*[\"']|>)\s*)(\d+)"), 1),
+]
+_XMP_THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails\b[^>]*(?<!/)>.*?</\1:Thumbnails\s*>", re.DOTALL)
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
 
 
 def exif_of(image: Image.Image, name: str) -> Image.Exif:
     """The EXIF tags of a picture; if they are damaged, none, with a warning."""
     try:
+        if exif := image.info.get("exif"):
+            exif_blocks.cleaned(_bare(exif), (1, 1))
         return image.getexif()
     except Exception:  # whatever Pillow's parser raises on it
         warnings.warn(f"{name}: its EXIF is damaged, and left out", stacklevel=6)
@@ -41,11 +37,18 @@ def given(info: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Image.
     """Metadata passed in beside a picture, and its EXIF tags; damaged EXIF is left out."""
     tags = Image.Exif()
     try:
-        tags.load(info.get("exif") or b"")
+        if exif := info.get("exif") or b"":
+            exif_blocks.cleaned(_bare(exif), (1, 1))
+            tags.load(exif)
     except Exception:
         warnings.warn(f"{name}: its EXIF is damaged, and left out", stacklevel=6)
         return {key: value for key, value in info.items() if key != "exif"}, Image.Exif()
     return info, tags
+
+
+def _bare(exif: bytes) -> bytes:
+    """EXIF without its header, which some cameras write twice."""
+    return exif.removeprefix(EXIF_HEADER).removeprefix(EXIF_HEADER)
 
 
 def collected(info: Mapping[Any, Any], tags: Image.Exif) -> dict[str, bytes]:
@@ -55,9 +58,10 @@ def collected(info: Mapping[Any, Any], tags: Image.Exif) -> dict[str, bytes]:
     if isinstance(icc, bytes) and icc:
         found["icc"] = icc
     if not isinstance(exif, bytes) or not exif:  # formats whose EXIF is not one block, such as TIFF
-        exif = _descriptive_exif(tags)
-    if exif.removeprefix(_EXIF_HEADER):
-        found["exif"] = exif.removeprefix(_EXIF_HEADER)
+        kept = exif_blocks.descriptive(tags)
+        exif = kept.tobytes() if len(kept) else b""
+    if bare := _bare(exif):
+        found["exif"] = bare
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if isinstance(xmp, bytes) and xmp:
@@ -65,48 +69,40 @@ def collected(info: Mapping[Any, Any], tags: Image.Exif) -> dict[str, bytes]:
     return found
 
 
-def _descriptive_exif(tags: Image.Exif) -> bytes:
-    """EXIF with only the tags that describe the picture, for formats (TIFF) whose tags also say how it is stored."""
-    kept = Image.Exif()
-    for tag in _DESCRIPTIVE:
-        if tag in tags:
-            value = tags[tag]
-            kept[tag] = value.encode("latin-1", "replace") if isinstance(value, str) else value  # as Pillow read it
-    for ifd in (IFD.Exif, IFD.GPSInfo):
-        if values := tags.get_ifd(ifd):
-            kept[ifd] = values
-    return kept.tobytes() if len(kept) else b""
-
-
-def take_orientation(tags: Image.Exif, metadata: dict[str, bytes]) -> int:
-    """The orientation to apply, 1..8, from EXIF or else XMP. It is set to 1 in the metadata."""
-    xmp = metadata.get("xmp", b"")
-    exif = tags.get(ORIENTATION)
+def orientation_of(tags: Image.Exif, xmp: bytes) -> int:
+    """The orientation to apply, 1..8, from EXIF or else XMP."""
+    exif = tags.get(exif_blocks.ORIENTATION)
     if not exif and (match := _XMP_ORIENTATION.search(xmp)):
         exif = int(match[2])
-    if "exif" in metadata:
-        metadata["exif"] = _upright_exif(metadata["exif"])
-    if xmp:
-        metadata["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
     return int(exif) if isinstance(exif, int) and 1 <= exif <= 8 else 1
 
 
-def _upright_exif(exif: bytes) -> bytes:
-    """EXIF (a TIFF structure) with its orientation set to 1 in place and nothing else changed."""
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    patched = bytearray(exif)
+def upright(metadata: Mapping[str, bytes], size: tuple[int, int], name: str) -> dict[str, bytes]:
+    """Metadata of a picture that is upright and has this size (width, height): see `exif.cleaned`. Damaged EXIF is left out, with a
+    warning."""
+    out = dict(metadata)
     try:
-        (offset,) = struct.unpack_from(f"{order}I", exif, 4)
-        (entries,) = struct.unpack_from(f"{order}H", exif, offset)
-        for entry in range(offset + 2, offset + 2 + 12 * entries, 12):
-            tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
-            if tag == ORIENTATION and kind in _WHOLE:
-                struct.pack_into(f"{order}{_WHOLE[kind]}", patched, entry + 8, 1)
-    except struct.error:  # cut short: what came before is done
-        pass
-    return bytes(patched)
+        exif = exif_blocks.cleaned(out.pop("exif"), size) if "exif" in out else b""
+    except exif_blocks.DamagedExif:
+        exif = b""
+        warnings.warn(f"{name}: its EXIF is damaged, and left out", stacklevel=6)
+    if exif:
+        out["exif"] = exif
+    if "xmp" in out:
+        out["xmp"] = _upright_xmp(out["xmp"], size)
+    return out
 
 
-def pillow_info(metadata: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Metadata of a file as Pillow's readers put it into `info`."""
-    return {INFO_KEYS[name]: _EXIF_HEADER * (name == "exif") + value for name, value in metadata.items()}
+def _upright_xmp(xmp: bytes, size: tuple[int, int]) -> bytes:
+    """XMP whose orientation is 1, whose dimensions are these, and which has no thumbnails: they show another picture."""
+    xmp = _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+    for pattern, axis in _XMP_DIMENSIONS:
+        xmp = pattern.sub(rb"\g<1>%d" % size[axis], xmp)
+    return xmp
+
+
+def pillow_info(metadata: Mapping[str, bytes], size: tuple[int, int], name: str) -> dict[str, bytes]:
+    """Metadata of a file, for a picture of this size, as Pillow's readers put it into `info`."""
+    return {
+        INFO_KEYS[key]: EXIF_HEADER * (key == "exif") + value for key, value in upright(metadata, size, name).items()
+    }

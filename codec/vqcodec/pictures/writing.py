@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from io import BytesIO
 from typing import IO, Any
 
-from PIL import Image
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngInfo
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from vqcodec.pictures.metadata import pillow_info
+from vqcodec.pictures.exif import cleaned, descriptive
+from vqcodec.pictures.metadata import EXIF_HEADER, pillow_info
 from vqcodec.pictures.planes import ImageError, Planes
 from vqcodec.pictures.reading import reason
 
@@ -31,7 +32,7 @@ def from_planes(planes: Planes) -> Image.Image:
     image = Image.fromarray(planes.colour)
     if planes.alpha is not None:
         image.putalpha(Image.fromarray(planes.alpha))
-    image.info.update(pillow_info(planes.metadata))
+    image.info.update(pillow_info(planes.metadata, image.size, "the file"))
     return image
 
 
@@ -47,7 +48,12 @@ def fitted(image: Image.Image, size: tuple[int, int], max_size: int) -> Image.Im
     if share >= 1:
         return image
     width, height = (max(1, round(side * share)) for side in size)
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+    if image.size == (width, height):
+        return image
+    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    if exif := small.info.get("exif"):
+        small.info["exif"] = EXIF_HEADER + cleaned(exif.removeprefix(EXIF_HEADER), small.size)
+    return small
 
 
 def check_suffix(suffix: str) -> str:
@@ -84,13 +90,14 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str, *, quality: 
             del options[key]
     plain = image.copy()
     plain.info = {}
+    if kind == "WEBP" or (kind == "AVIF" and image.mode == "LA"):  # these have no grey
+        plain = _coloured(plain, options)
+    if kind == "TIFF":
+        _use_tiff_tags(options)
     if "xmp" in options and kind == "PNG":
         text = PngInfo()
         text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
         options["pnginfo"] = text
-    if "xmp" in options and kind == "TIFF":
-        options["tiffinfo"] = ImageFileDirectory_v2()
-        options["tiffinfo"][_XMP_TAG] = options.pop("xmp")
     if kind in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = LOSSY_QUALITY if quality is None else quality
     if kind == "JPEG" and options["quality"] >= FULL_COLOUR_FROM:
@@ -110,3 +117,37 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str, *, quality: 
         bare = image.copy()
         del bare.info["exif"]
         write_picture(bare, file, suffix, quality=quality)
+
+
+def _use_tiff_tags(options: dict[str, Any]) -> None:
+    """EXIF and XMP as tags of a TIFF. Its writer takes any tag of EXIF for one of its own, so only those that describe the picture."""
+    tags = Image.Exif()
+    if "exif" in options:
+        try:
+            tags.load(options["exif"])
+            tags = descriptive(tags)
+        except Exception:  # whatever Pillow's parser raises on damage: its writer will say so
+            return
+    if "xmp" in options:
+        tags[_XMP_TAG] = options.pop("xmp")
+    if len(tags):
+        options["exif"] = tags.tobytes()
+
+
+def _coloured(image: Image.Image, options: dict[str, Any]) -> Image.Image:
+    """A grey picture with a profile of grey as one in sRGB; any other as it is. The profile leaves the options."""
+    profile = options.get("icc_profile", b"")
+    if image.mode not in ("L", "LA") or profile[16:20] != b"GRAY":
+        return image
+    del options["icc_profile"]
+    try:
+        source, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+        colours = ImageCms.profileToProfile(image.getchannel("L"), source, srgb, outputMode="RGB")
+        assert colours is not None
+    except (ImageCms.PyCMSError, OSError):
+        warnings.warn("ICC profile left out: it is not usable", stacklevel=4)
+        return image
+    colours.info = {}
+    if image.mode == "LA":
+        colours.putalpha(image.getchannel("A"))
+    return colours

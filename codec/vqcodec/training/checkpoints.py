@@ -27,6 +27,8 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> No
 
 def load(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors (on the CPU) and metadata of a checkpoint. Raises CheckpointError."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise CheckpointError(f"{path}: not a checkpoint, not even an ordinary file")  # a pipe might never end
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = (file.metadata() or {}).get("vqcodec")

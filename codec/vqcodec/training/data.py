@@ -27,8 +27,12 @@ class DataError(ValueError):
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
+    if not source.is_dir() and not source.is_file():
+        raise DataError(f"{source}: is not an ordinary file")
     if source.is_dir():
         for path in sorted(source.rglob("*")):
+            if not path.is_file():
+                continue  # a pipe might never end
             if path.suffix.lower() in SUFFIXES:
                 yield path.name, path.read_bytes()
             elif path.suffix.lower() == ".tar":

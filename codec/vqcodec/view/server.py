@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from vqbitstream.errors import VQCError
+from vqbitstream.errors import VQCError, visible
 
 from vqcodec.pictures.suffixes import FILE_SUFFIX
 from vqcodec.view.web import browser_folder, decoder_weights, module_files
@@ -42,7 +43,7 @@ class Gallery:
     """
 
     def __init__(self, source: Path) -> None:
-        self.title = source.resolve().name or str(source)
+        self.title = visible(source.resolve().name or str(source))
         if source.is_dir():
             self.files = sorted(
                 path for path in source.rglob("*") if path.suffix.lower() == FILE_SUFFIX and path.is_file()
@@ -72,9 +73,14 @@ class Gallery:
 
     def _listed(self) -> list[dict[str, Any]]:
         return [
-            {"name": str(path.relative_to(self._root)), "bytes": path.stat().st_size, "url": f"files/{number}/{quote(path.name)}"}
+            {
+                "name": visible(str(path.relative_to(self._root))),
+                "bytes": path.stat().st_size,
+                "url": f"files/{number}/{quote(os.fsencode(path.name))}",
+            }
             for number, path in enumerate(self.files)
-        ]  # fmt: skip
+            if path.is_file()  # still
+        ]
 
     @staticmethod
     def _weights(model_id: str) -> tuple[str, bytes] | None:

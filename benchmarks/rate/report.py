@@ -3,7 +3,7 @@
     python -m benchmarks.report RESULTS_DIR --out report.html [--images DIR] [--model NAME|FILE] [--quality Q]
 
 RESULTS_DIR: where `benchmarks.rate_distortion` wrote. The three pictures are those on which vqcodec gains least, in the middle, and
-most on JPEG-O; they are coded anew. Without --images: from where the results were measured.
+most on JPEG-O; they are coded anew. Without --images: from where the results were measured; if they are not there, scikit-image's.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ TITLES = {
 HEADINGS = TITLES | {"ms_ssim": "MS-SSIM (dB)", "butteraugli": "Butteraugli (negative)"}  # as they are interpolated
 MIDDLE_DB = sum(WINDOW_DB) / 2
 OTHERS = ("JPEG", "AVIF", "JPEG XL")
+INSTEAD = ("coffee", "chelsea", "astronaut")
 
 
 def load(folder: Path) -> tuple[Record, list[Record], Record]:
@@ -168,16 +169,17 @@ def look(
     measured_model: str | None,
 ) -> str:
     """The pictures of these names, each as every codec has it in the same bytes."""
-    missing = [n for n in names if n not in pictures]
-    if missing:
-        return f"<p>Not shown: {escape(', '.join(missing))} could not be found; name their folder by --images.</p>"
     codec, left_out = Codec(model), []
+    which = "The pictures are those on which ours gains least, in the middle, and most on JPEG-O"
+    if missing := [n for n in names if n not in pictures]:
+        which = f"{', '.join(missing)} could not be found (--images DIR): shown are photographs of scikit-image instead"
+        pictures = {name: Source(name) for name in INSTEAD}
+        names, gains = INSTEAD, {}
     if measured_model not in (None, codec.model_id.hex()):
         left_out.append(f"The curves are of model {measured_model}, these pictures of {codec.model_id.hex()}.")
     out = [
-        f"<p>Ours at quality {quality:g}; the others in the same bytes within 1 %, where they can. The pictures are "
-        "those on which ours gains least, in the middle, and most on JPEG-O; shown is the middle of each. Drag the divider, or use the "
-        "arrow keys. Zoom by pinching, + and −, a double click, or the wheel once the picture was clicked; drag or Shift + arrows "
+        f"<p>Ours at quality {quality:g}; the others in the same bytes within 1 %, where they can. {escape(which)}. Shown is "
+        "the middle of each. Drag the divider, or use the arrow keys. Zoom by pinching, + and −, a double click, or the wheel once the picture was clicked; drag or Shift + arrows "
         "to move about, 0 to see all.</p>",
         *(f"<p>{escape(line)}</p>" for line in left_out),
     ]

@@ -92,6 +92,14 @@ def test_page_holds_all_it_needs(built: Path) -> None:
     assert "−50.0 %" in markup
 
 
+def test_other_pictures_are_shown_where_those_measured_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "INSTEAD", ("chelsea",))
+    monkeypatch.setattr(report, "OTHERS", ("JPEG",))
+    html = report.look({}, ["gone.png"], {"gone.png": -3.0}, str(TINY), 60, None)
+    assert "gone.png could not be found" in html
+    assert html.count('<figure class="divider"') == 1
+
+
 def test_nothing_to_report_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no results in"):
         report.page(tmp_path, None, str(TINY), 0.3)

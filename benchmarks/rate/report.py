@@ -179,7 +179,8 @@ def look(
         left_out.append(f"The curves are of model {measured_model}, these pictures of {codec.model_id.hex()}.")
     out = [
         f"<p>Ours at quality {quality:g}; the others in the same bytes within 1 %, where they can. {escape(which)}. Shown is "
-        "the middle of each. Drag the divider, or use the arrow keys. Zoom by pinching, + and −, a double click, or the wheel once the picture was clicked; drag or Shift + arrows "
+        "the middle of each. Drag the divider, or use the arrow keys. Zoom by pinching, + and −, a double click, or the wheel "
+        "once the picture was clicked; drag or Shift + arrows "
         "to move about, 0 to see all.</p>",
         *(f"<p>{escape(line)}</p>" for line in left_out),
     ]

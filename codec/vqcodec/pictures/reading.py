@@ -217,6 +217,9 @@ def _plain(image: Image.Image, name: str, stored: str) -> Image.Image:
     grey = mode in _GREY_MODES
     if image.has_transparency_data:
         transparent = image.info.get("transparency")
+        if mode == "1" and transparent == 1:  # white, which Pillow has as 255, before version 12.1
+            image = image.copy()
+            image.info["transparency"] = 255
         if mode == "RGB" and isinstance(transparent, tuple) and ";16" in stored:  # in 16 bits, but the pixels are 8
             image = image.copy()
             image.info["transparency"] = tuple(t >> 8 for t in transparent)

@@ -97,6 +97,14 @@ def test_a_part_of_a_huge_picture_takes_memory_for_that_part(kind: str, codec: C
     assert growth.megabytes() < 40
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_grows_with_the_pixels_that_are_shown(kind: str, codec: Codec) -> None:
+    data = claimed(codec, 3000, 3000, kind)
+    growth = Growth()
+    assert codec.decode(data).size == (3000, 3000)
+    assert growth.megabytes() < 12 * 9 + 40
+
+
 def test_what_follows_another_format_is_not_read(tmp_path: Path) -> None:
     class Endless:
         def __init__(self, begin: bytes) -> None:

@@ -31,6 +31,11 @@ CHANGES = [
     (re.compile(r"^python -m benchmarks", re.M), "cd work && python -m benchmarks"),
     (re.compile(r"--only (overhead|cold|memory|targets).*"), "--help"),
     (re.compile(r"^python -m tests.fuzz .*$", re.M), f"cd {ROOT} && python -m tests.fuzz --files 300"),
+    (re.compile(r"^python -m tests.fuzz.webp .*$", re.M), f"cd {ROOT} && python -m tests.fuzz.webp --files 300"),
+    (
+        re.compile(r"^python -m tests.fuzz.claims$", re.M),
+        f"cd {ROOT} && python -m tests.fuzz.claims --side 300 --ways info decode",
+    ),
     (re.compile(r"^python (\S*examples/(?:ray_data|webdataset_shards)\.py) [^&\n]*", re.M), r"python \1 --help"),
     (re.compile(r"^python docs/"), f"python {ROOT}/docs/"),
 ]

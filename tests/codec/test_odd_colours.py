@@ -140,3 +140,31 @@ def test_a_profile_of_grey_never_gets_into_colours(suffix: str, alpha: npt.NDArr
         looks = np.asarray(colours) if found is None else shown(np.asarray(colours), found)[..., 0]
         assert (found is None) == back.mode.startswith("RGB")
     assert np.abs(looks.astype(int) - shown(GREY, profile)[..., 0]).mean() < 2
+
+
+P3_PROFILE = profiles.made("P3", labels.PRIMARIES[12], labels.SRGB_CURVE, grey=False)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_stripped_colours_look_the_same(alpha: bool) -> None:
+    image = Image.fromarray(PIXELS)
+    image.info["icc_profile"] = P3_PROFILE
+    if alpha:
+        image.putalpha(99)
+    planes = to_planes(image, LIMITS, strip=True)
+    assert planes.metadata == {}
+    np.testing.assert_array_equal(planes.colour, shown(PIXELS, P3_PROFILE))
+    assert (planes.alpha is not None) == alpha
+    assert planes.alpha is None or (planes.alpha == 99).all()
+
+
+def test_stripped_grey_looks_the_same() -> None:
+    planes = to_planes(png(GREY, (b"gAMA", struct.pack(">I", 100_000))), LIMITS, strip=True)
+    expected = shown(GREY, profiles.made("", labels.BT709, (1.0,), grey=True))[..., 1]
+    np.testing.assert_array_equal(planes.colour, expected)
+
+
+def test_what_is_sRGB_is_stripped_without_a_change() -> None:
+    image = Image.fromarray(PIXELS)
+    image.info["icc_profile"] = SRGB_BYTES
+    np.testing.assert_array_equal(to_planes(image, LIMITS, strip=True).colour, PIXELS)

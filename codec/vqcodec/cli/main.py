@@ -91,7 +91,7 @@ def main() -> None:
 )
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
 @click.option("--lossless", is_flag=True, help="Keep every pixel exactly; quality and effort mean nothing then.")
-@click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
+@click.option("--strip", is_flag=True, help="Drop ICC profile (colours become sRGB), EXIF and XMP.")
 @click.option("--keep-hidden", is_flag=True, help="Keep the colours under full transparency, which nobody sees.")
 @click.option("--force-sdr", is_flag=True, help="Take HDR pictures as if they were ordinary ones.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")

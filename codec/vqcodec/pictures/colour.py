@@ -1,8 +1,11 @@
-"""Which ICC profile a picture keeps: its own, if it can belong to it, or one made of what else its file says."""
+"""Which ICC profile a picture keeps: its own, if it can belong to it, or one made of what else its file says; and how to do without."""
 
 from __future__ import annotations
 
+import io
 import warnings
+
+from PIL import Image, ImageCms
 
 from vqcodec.pictures import profiles
 from vqcodec.pictures.labels import SRGB_CURVE, Label
@@ -43,3 +46,30 @@ def settle(metadata: dict[str, bytes], label: Label | None, mode: str, name: str
     if grey and label.curve == SRGB_CURVE:  # primaries mean nothing here
         return
     metadata["icc"] = profiles.made(f"from {label.source}", label.primaries, label.curve, grey=grey)
+
+
+def in_srgb(image: Image.Image, profile: bytes, name: str) -> Image.Image:
+    """A picture of mode L, LA, RGB or RGBA that looks the same without its ICC profile: it is converted, unless that is sRGB's.
+
+    Args:
+        image: The picture.
+        profile: Empty if it has none.
+        name: Of the picture, for messages.
+    """
+    if not profile:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if ImageCms.getProfileDescription(source).lower().startswith("srgb"):
+            return image
+        colours = image.getchannel("L") if image.mode in ("L", "LA") else image.convert("RGB")
+        converted = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert converted is not None
+    except (ImageCms.PyCMSError, OSError):
+        warnings.warn(f"{name}: its ICC profile is not usable; colours are approximate", stacklevel=6)
+        return image
+    if image.mode in ("L", "LA"):
+        converted = converted.getchannel("G")
+    if image.mode in ("LA", "RGBA"):
+        converted.putalpha(image.getchannel("A"))
+    return converted

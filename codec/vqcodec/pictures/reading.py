@@ -61,7 +61,7 @@ def to_planes(
         image: A PIL image, a path, an open binary file, a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], a torch.uint8
             tensor [C, H, W], or planes.
         limits: What to accept.
-        strip: Leave out ICC profile, EXIF and XMP.
+        strip: Leave out ICC profile, EXIF and XMP; the colours become sRGB.
         force_sdr: Take a picture for HDR screens as if it were an ordinary one, with a warning.
         info: icc_profile, exif and xmp that replace those of a PIL image.
 
@@ -170,14 +170,14 @@ def _from_pil(
             metadata.pop("icc", None)
         else:
             colour.settle(metadata, label or exif_label(exif), plain.mode, name, force_sdr=force_sdr)
+        if strip:
+            plain, metadata = colour.in_srgb(plain, metadata.get("icc", b""), name), {}
     except VQCError:
         raise
     except Image.DecompressionBombError:
         raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
     except Exception as error:
         raise ImageError(f"{name}: {reason(error)}") from None
-    if strip:
-        metadata = {}
     for key, value in metadata.items():
         try:
             limits.check_metadata(key.upper(), len(value))

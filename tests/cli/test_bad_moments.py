@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from support import TINY, picture
+from support import TINY, odd_pngs, picture
 from vqcodec import ImageError, atomic, encode
 from vqcodec.cli.batch import BatchOptions, run
 from vqcodec.cli.main import main
@@ -142,8 +142,8 @@ def changing(photo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A picture that another program writes to while it is read."""
     read = reading._from_pil
 
-    def read_slowly(*args: object) -> object:
-        found = read(*args)  # type: ignore[arg-type]
+    def read_slowly(*args: object, **options: object) -> object:
+        found = read(*args, **options)  # type: ignore[arg-type]
         with photo.open("ab") as file:
             file.write(b"more")
         return found
@@ -165,7 +165,7 @@ def test_half_a_picture_that_is_still_written_is_said_to_change(
 ) -> None:
     changing.write_bytes(changing.read_bytes()[:200])
 
-    def cut(*_: object) -> None:
+    def cut(*_: object, **__: object) -> None:
         changing.write_bytes(changing.read_bytes() + b"more")
         raise ImageError("cut")
 
@@ -261,6 +261,16 @@ def test_pipes_are_read_to_their_end_or_refused(photo: Path, tmp_path: Path) -> 
     ):
         done = CliRunner().invoke(main, list(map(str, command)))  # type: ignore[arg-type]
         assert f"vqcodec: {said}" in done.stderr, done.stderr
+
+
+@posix
+def test_a_pipe_is_opened_once(tmp_path: Path) -> None:
+    """Dark pictures of 16 bits are read twice where that can be."""
+    os.mkfifo(tmp_path / "pipe.png")
+    dark = odd_pngs.png(odd_pngs.gradients(40, 30, 2, 16) // 16, 2, 16)
+    threading.Thread(target=(tmp_path / "pipe.png").write_bytes, args=[dark], daemon=True).start()
+    command = ["-m", "vqcodec.cli", "encode", tmp_path / "pipe.png", tmp_path / "a.vqc", "-e", "1", "-m", TINY]
+    assert subprocess.run([sys.executable, *map(str, command)], timeout=120, check=False).returncode == 0
 
 
 # Modes

@@ -85,7 +85,7 @@ def to_planes(
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
     name = visible(str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture")))
-    twice = isinstance(image, str | Path) or (hasattr(image, "seekable") and image.seekable())
+    twice = Path(image).is_file() if isinstance(image, str | Path) else hasattr(image, "seekable") and image.seekable()
     with _unchanged(image, name), _opened(image, name, limits) as opened:
         return _from_pil(opened, limits, name, strip, force_sdr, reopen=(lambda: Image.open(image)) if twice else None)
 

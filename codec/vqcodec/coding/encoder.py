@@ -13,6 +13,8 @@ from vqbitstream.choice import SEARCH_RATE_WEIGHT, default_rate_weight
 from vqbitstream.container import LAYER_OVERHEAD_BYTES
 from vqbitstream.errors import CorruptError
 from vqbitstream.geometry import Rect, latent_shape
+from vqbitstream.header import unpack_header
+from vqbitstream.limits import BOUNDLESS
 from vqbitstream.tiles import CodedTiles, Progress, Steps, TileCoder
 
 from vqcodec.coding.defaults import DEFAULT_TUNE
@@ -67,7 +69,8 @@ class Encoder:
     def __init__(self, weights: Weights, transforms: Transforms, tile_coder: TileCoder, device: str) -> None:
         self.weights, self.transforms, self.tile_coder, self.device = weights, transforms, tile_coder, device
         self._search: Search | None = None
-        self.scale = QualityScale(weights.tensors["encoder.step_codes"], weights.tensors["encoder.layers"])
+        tables = weights.tensors["encoder.step_codes"], weights.tensors["encoder.layers"]
+        self.scale = QualityScale(*tables, most_layers=tile_coder.layers)
 
     @property
     def search(self) -> Search:
@@ -86,10 +89,9 @@ class Encoder:
         """The header of a picture of this size. Raises ValueError for a quality outside 1..100, or an unknown tune."""
         number = tune_number(tune)
         step_code = self.scale.step_code(quality, number)
-        layers = min(self.scale.layers(quality, number), self.tile_coder.layers)
         return Header.for_picture(
             width, height, grey=grey, alpha=alpha, quality=quality, step_code=step_code, tune=number,
-            model_id=self.weights.model_id, layers=layers,
+            model_id=self.weights.model_id, layers=self.scale.layers(quality, number),
         )  # fmt: skip
 
     def encode(
@@ -111,7 +113,7 @@ class Encoder:
             quality: 1..100.
             tune: "eye" or "psnr".
             effort: See `chosen_effort`.
-            verify: Decode the indices, the exact pixels and the alpha plane again.
+            verify: Read the header and decode the indices, the exact pixels and the alpha plane again.
             rate_weight: See `Chooser.encode`; None is the default of the effort.
             exact: Which pixels are exact: "all", when quality and effort mean nothing; "none"; "drawn", those of drawings where
                 that is smaller; or "auto", these and, at quality 75 or more, what the model would ruin.
@@ -158,6 +160,8 @@ class Encoder:
         if verify:
             parts.verify(pixels_kept)
         data = vqbitstream.pack(Contents(parts.header, coded, alpha, planes.metadata, exact=pixels_kept))
+        if verify and unpack_header(data, BOUNDLESS) != parts.header:
+            raise CorruptError("the header does not say what was encoded")
         return data, EncodeStats(bits, sum(len(s.payload) for s in coded), len(data))
 
     def _code(

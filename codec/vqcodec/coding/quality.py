@@ -48,12 +48,15 @@ class QualityScale:
     Args:
         step_codes: Step code of each tune and whole quality 1..100, uint16 [2, 100], not rising.
         layers: Likewise how many layers a file has, uint8 [2, 100].
+        most_layers: Layers of the model.
 
     Raises:
         ValueError: They are not of this form.
     """
 
-    def __init__(self, step_codes: npt.NDArray[np.integer], layers: npt.NDArray[np.integer]) -> None:
+    def __init__(
+        self, step_codes: npt.NDArray[np.integer], layers: npt.NDArray[np.integer], *, most_layers: int
+    ) -> None:
         self._step_codes, self._layers = step_codes.astype(np.float64), layers.astype(np.int64)
         if self._step_codes.shape != (len(TUNES), 100) or (np.diff(self._step_codes) > 0).any():
             raise ValueError("encoder.step_codes must be 100 falling numbers for each tune")
@@ -61,6 +64,8 @@ class QualityScale:
             raise ValueError(f"encoder.step_codes must lie in {STEP_CODE_MIN}..{STEP_CODE_MAX}")
         if self._layers.shape != self._step_codes.shape or self._layers.min() < 1:
             raise ValueError("encoder.layers must be 100 positive numbers for each tune")
+        if self._layers.max() > most_layers:
+            raise ValueError(f"encoder.layers must lie in 1..{most_layers}")
 
     def step_code(self, quality: float, tune: int) -> int:
         """The step code of a quality in 1..100. Raises ValueError for another quality."""

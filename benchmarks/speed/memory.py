@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed.memory [--efforts 1 5 9] [--megapixels 0.1 0.4 1 4 24] [--threads N]
 
-Every encode is a process of its own, at the default quality, of photographs (`benchmarks.speed.child.photograph`) in a PNG. Peak memory is
-the most that was resident, with Python, the libraries and the picture, as the kernel counts it for the process.
+Every encode is a process of its own, at the default quality, of photographs (`benchmarks.speed.child.photograph`) in a PNG. Peak memory
+is the most that was resident, with Python, the libraries and the picture, as the kernel counts it for the process.
 """
 
 from __future__ import annotations

@@ -46,3 +46,6 @@ class Limits:
         """Raises LimitError if a piece of metadata is too large."""
         if metadata_bytes > self.max_metadata_bytes:
             raise LimitError(f"{name} of more than the limit of {self.max_metadata_bytes} bytes")
+
+
+BOUNDLESS = Limits(1 << 64, 1 << 32, 1 << 64, 255, 1 << 64)  # for what this program has just written

@@ -2,6 +2,10 @@
 
 /** The only exception that a bad file can raise. The message is one line, for people. */
 export class VQCError extends Error {
+  constructor(message = "", options) {
+    super(message.replace(/[\p{Cc}\s]+/gu, " ").trim(), options);
+  }
+
   get name() {
     return this.constructor.title;
   }

@@ -8,10 +8,21 @@ import { readModel } from "./weights.js";
 const CACHE = "vqc-weights";
 const MOST_BYTES = 1 << 28;
 
-async function bytesOf(response, what) {
+/** The body of a response, read only as far as the limit: a server need not say how long it is, or may lie. */
+export async function bytesOf(response, what, most = MOST_BYTES) {
   if (!response.ok) throw new UnsupportedError(`${what}: HTTP ${response.status}`);
-  if (Number(response.headers.get("content-length")) > MOST_BYTES) throw new ModelError(`${what} is too large`);
-  return new Uint8Array(await response.arrayBuffer());
+  const [parts, reader] = [[], response.body.getReader()];
+  let length = Number(response.headers.get("content-length"));
+  for (let read = 0; ; length = read) {
+    if (length > most) {
+      reader.cancel().catch(() => {});
+      throw new ModelError(`${what} are too large`);
+    }
+    const { done, value } = await reader.read();
+    if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
+    parts.push(value);
+    read += value.length;
+  }
 }
 
 async function openCache() {

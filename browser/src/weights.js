@@ -8,6 +8,7 @@ const ENCODER = /^(analysis|encoder|bottleneck)\./;
 const SIZES = ["groups", "state", "near", "reduce", "hidden", "lapped", "shown", "body", "body_blocks", "tail", "tail_blocks"];
 const BLOCK = 768; // values of the pixels of one position
 const MOST_HEADER_BYTES = 1 << 20;
+const [MOST_MAGNITUDE, LEAST_SIGMA] = [65504, 2 ** -24]; // of floats: the ends of float16
 const KINDS = {
   I8: ["|i1", Int8Array], U8: ["|u1", Uint8Array], I16: ["<i2", Int16Array], I32: ["<i4", Int32Array], U32: ["<u4", Uint32Array],
   F16: ["<f2", Uint16Array], F32: ["<f4", Float32Array],
@@ -25,6 +26,10 @@ function require(sound, why) {
   if (!sound) throw new ModelError(`not a sound weights file (${why})`);
 }
 
+function isObject(value) {
+  return typeof value === "object" && value !== null;
+}
+
 function within(n, low, high) {
   return Number.isInteger(n) && n >= low && n <= high;
 }
@@ -37,10 +42,12 @@ function parse(bytes) {
   require(length <= Math.min(MOST_HEADER_BYTES, bytes.length - 8), "its header is cut");
   try {
     const { __metadata__: metadata, ...tensors } = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
-    return { sizes: JSON.parse(metadata.vqcodec_config), tensors, begin: 8 + length };
+    const sizes = JSON.parse(metadata.vqcodec_config);
+    if (isObject(sizes)) return { sizes, tensors, begin: 8 + length };
   } catch {
-    throw new ModelError("not a vqcodec weights file");
+    // refused below
   }
+  throw new ModelError("not a vqcodec weights file");
 }
 
 function checkSizes(sizes) {
@@ -123,28 +130,41 @@ function widened(array) {
   return out;
 }
 
+/** Where each tensor lies: [name, entry], one after the other without gaps, up to the end of the file. */
+function placed(tensors, bytes) {
+  const entries = Object.entries(tensors);
+  for (const [name, entry] of entries) {
+    require(isObject(entry) && Array.isArray(entry.shape) && Array.isArray(entry.data_offsets), name);
+    const { data_offsets: offsets } = entry;
+    require(offsets.length === 2 && within(offsets[0], 0, bytes) && within(offsets[1], offsets[0], bytes), `${name} is cut`);
+  }
+  entries.sort(([, a], [, b]) => a.data_offsets[0] - b.data_offsets[0] || a.data_offsets[1] - b.data_offsets[1]);
+  let covered = 0;
+  for (const [, { data_offsets: offsets }] of entries) {
+    require(offsets[0] === covered, "its tensors do not cover it");
+    covered = offsets[1];
+  }
+  require(covered === bytes, "its tensors do not cover it");
+  return entries;
+}
+
 /** The contents of each of the decoder's tensors, their types and shapes checked. */
 function contentsOf(bytes, { sizes, tensors, begin }) {
   const expected = layout(sizes, checkSizes(sizes));
   const out = {};
-  let covered = 0;
-  for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(tensors)) {
-    require(Array.isArray(shape) && Array.isArray(offsets) && offsets.length === 2, name);
-    const [from, to] = offsets;
-    require(within(from, 0, bytes.length - begin) && within(to, from, bytes.length - begin), `${name} is cut`);
-    covered += to - from;
+  for (const [name, { dtype, shape, data_offsets: offsets }] of placed(tensors, bytes.length - begin)) {
     if (ENCODER.test(name)) continue;
-    require(name in expected, `${name} is more than the sizes say`);
+    require(Object.hasOwn(expected, name), `${name.slice(0, 80)} is more than the sizes say`);
     const [kind, dimensions] = expected[name];
-    require(dtype === kind || (kind === "F" && /^F(16|32)$/.test(dtype)), `${name} is ${dtype}`);
-    require(String(shape) === String(dimensions), `${name} is [${shape}] instead of [${dimensions}]`);
+    require(dtype === kind || (kind === "F" && (dtype === "F16" || dtype === "F32")), `${name} has another type`);
+    const same = shape.length === dimensions.length && dimensions.every((n, i) => shape[i] === n);
+    require(same, `${name} is not [${dimensions}]`);
     const length = dimensions.reduce((product, n) => product * n, 1);
     const [type, Type] = KINDS[dtype];
-    require(to - from === length * Type.BYTES_PER_ELEMENT, `${name} has a wrong length`);
-    out[name] = { type, Type, shape: dimensions, bytes: bytes.slice(begin + from, begin + to) };
+    require(offsets[1] - offsets[0] === length * Type.BYTES_PER_ELEMENT, `${name} has a wrong length`);
+    out[name] = { type, Type, shape: dimensions, bytes: bytes.slice(begin + offsets[0], begin + offsets[1]) };
   }
-  require(covered === bytes.length - begin, "its tensors do not cover it");
-  for (const name of Object.keys(expected)) require(name in out, `${name} is missing`);
+  for (const name of Object.keys(expected)) require(Object.hasOwn(out, name), `${name} is missing`);
   return out;
 }
 
@@ -179,12 +199,13 @@ function checkValues(sizes, tensors) {
   }
   require(tensors["prior.sigma_log2"].every((s) => Math.abs(s) <= 256), "prior.sigma_log2");
   require(tensors["prior.channel_gain"].every((gain) => Math.abs(gain) <= 128), "prior.channel_gain");
-  require(tensors["synthesis.sigma"].every((s) => s > 0), "synthesis.sigma");
+  require(tensors["synthesis.sigma"].every((s) => s >= LEAST_SIGMA), "synthesis.sigma");
   const books = tensors["quantizer.codebooks"];
   for (let book = 0; book < 4; book++) require(!books[2 * (289 * book + 144)] && !books[2 * (289 * book + 144) + 1], "quantizer.codebooks");
   require(tensors["quantizer.counts"].every((count) => count > 0), "quantizer.counts");
   for (const [name, tensor] of Object.entries(tensors))
-    if (tensor instanceof Float32Array) require(isFinite(tensor.reduce((sum, value) => sum + value * 0, 0)), `${name} is not finite`);
+    if (tensor instanceof Float32Array)
+      require(tensor.every((value) => Math.abs(value) <= MOST_MAGNITUDE), `${name} is not finite, or beyond ${MOST_MAGNITUDE}`);
 }
 
 /**

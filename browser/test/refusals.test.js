@@ -5,13 +5,15 @@ import { test } from "node:test";
 
 import { crc32 } from "../src/checksum.js";
 import { FrequencyTables, SYMBOLS, Symbols, TABLES } from "../src/entropy.js";
+import { VQCError } from "../src/errors.js";
 import { readHeader } from "../src/header.js";
 import { Limits } from "../src/limits.js";
+import { bytesOf } from "../src/models.js";
 import { readVectors } from "../src/vectors.js";
-import { CONFORMANCE, bytesOf } from "./support.js";
+import { CONFORMANCE, bytesOf as fileOf } from "./support.js";
 
 function header(change) {
-  const bytes = bytesOf(CONFORMANCE, "files", "tiny-16x16.vqc").slice(0, 36);
+  const bytes = fileOf(CONFORMANCE, "files", "tiny-16x16.vqc").slice(0, 36);
   const view = new DataView(bytes.buffer);
   change(view);
   view.setUint32(32, crc32(bytes.subarray(0, 32)), true);
@@ -51,4 +53,17 @@ test("an escape is refused where no encoder writes one", () => {
   assert.deepEqual([...readVectors(low, symbols(289), codebooks)], [0, 0]); // once it may
   for (const [scales, ...batches] of [[high, 289], [low, 289, 289], [high, 144, 289], [high, 144, 144, 289], [high, 144, 144, 144, 289]])
     assert.throws(() => readVectors(scales, symbols(...batches), codebooks), { name: "CorruptError", message: /escape/ });
+});
+
+test("weights are read only as far as the limit, whatever their server says", async () => {
+  const endless = () => new ReadableStream({ pull: (sink) => sink.enqueue(new Uint8Array(1000)) });
+  const claimed = { headers: { "content-length": "9999" } };
+  for (const response of [new Response(endless()), new Response(endless(), claimed), new Response(new Uint8Array(4001))])
+    await assert.rejects(bytesOf(response, "weights", 4000), { name: "ModelError", message: /too large/ });
+  assert.equal((await bytesOf(new Response(new Uint8Array(4000)), "weights", 4000)).length, 4000);
+  await assert.rejects(bytesOf(new Response("", { status: 404 }), "weights"), { name: "UnsupportedError" });
+});
+
+test("an error is one line", () => {
+  assert.equal(new VQCError("a\nb\u001b[31m \u0007c").message, "a b [31m c");
 });

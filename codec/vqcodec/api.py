@@ -117,6 +117,8 @@ def encode(
     max_size: int | None = None,
     lossless: bool = False,
     strip: bool = False,
+    keep_hidden: bool = False,
+    force_sdr: bool = False,
     verify: bool = True,
     limits: Limits = Limits(),  # noqa: B008  (frozen)
 ) -> bytes:
@@ -139,7 +141,9 @@ def encode(
         max_size: Scale a larger picture down to this longer side, in pixels.
         lossless: Keep every pixel exactly; quality and effort mean nothing then. Without it, drawings and text are exact where that
             is smaller, and at quality 75 or more also what the model would ruin.
-        strip: Leave out ICC profile, EXIF and XMP.
+        strip: Leave out ICC profile, EXIF and XMP; the colours become sRGB.
+        keep_hidden: Keep the colours where alpha is 0. Otherwise they become what costs least; with `lossless` they are kept anyway.
+        force_sdr: Take a picture for HDR screens (PQ, HLG) as if it were an ordinary one, with a warning, instead of refusing it.
         verify: Decode the file's indices before returning it.
         limits: What to accept.
 
@@ -176,6 +180,8 @@ def encode(
         max_size=max_size,
         lossless=lossless,
         strip=strip,
+        keep_hidden=keep_hidden,
+        force_sdr=force_sdr,
         verify=verify,
         limits=limits,
     )

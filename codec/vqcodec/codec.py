@@ -29,6 +29,7 @@ from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, torch_is_installed,
 from vqcodec.models import store
 from vqcodec.models.store import ModelFile, Weights
 from vqcodec.models.weights_file import ModelError
+from vqcodec.pictures.hidden import filled
 from vqcodec.pictures.planes import Picture, Pixels, Planes
 from vqcodec.pictures.reading import to_planes
 from vqcodec.pictures.resizing import shrunk
@@ -123,6 +124,8 @@ class Codec:
         max_size: int | None = None,
         lossless: bool = False,
         strip: bool = False,
+        keep_hidden: bool = False,
+        force_sdr: bool = False,
         verify: bool = True,
         limits: Limits = Limits(),  # noqa: B008
         progress: Progress | None = None,
@@ -130,7 +133,9 @@ class Codec:
         """Encode a picture; see `vqcodec.encode`. `progress` is called with the share done, 0..1."""
         checked_number("quality", quality, QUALITY_MIN, QUALITY_MAX)
         tune_number(tune)
-        planes = shrunk(to_planes(image, limits, strip=strip), max_size)
+        planes = shrunk(to_planes(image, limits, strip=strip, force_sdr=force_sdr), max_size)
+        if not (keep_hidden or lossless):
+            planes = filled(planes)
         target = rate_control.Target.of(target_bytes, target_bpp, target_psnr, target_ssimulacra2, planes.colour.shape)
         if target is not None and lossless:
             raise ValueError("a lossless file has no target")

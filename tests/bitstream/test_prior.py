@@ -93,7 +93,9 @@ def test_trained_network_rounds_where_the_integers_do(network: Any, parts: dict[
         soft = soft.expand(-1, SHAPE[0] * SHAPE[1], -1)
         for group in range(len(prior.groups)):
             found = prior.predict(group, state.trunk, state)
-            said = network.prior.predict(group, soft, features, local[:, network.prior.block(group)])
+            said = network.prior.predict(
+                group, *network.prior.heads[group](soft, features), local[:, network.prior.block(group)]
+            )
             assert (said.gain[..., 0] * 32 - rows(found.gain)).abs().max() < 1e-6
             allowed = 0.501 + np.abs(found.mean).max() * 2.0**-12  # of the tables' fractional bits
             assert (said.centre * 256 - rows(found.mean)).abs().max() <= allowed

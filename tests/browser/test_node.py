@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,21 @@ from pathlib import Path
 
 import pytest
 from fuzz.readers import Run
+from fuzz.weights import FRAGMENTS, KINDS, Weights, hostile
 from support import ROOT
+from support.loud import LOUD, loud_tensors
 
 BROWSER = ROOT / "browser"
 NODE = shutil.which("node")
 MOST_BYTES = 60_000  # gzipped, of what a page fetches
+MOST_SECONDS = 2.0  # of processor time, for a weights file that is refused
+ENCODER_ALONE = [  # what a decoder leaves unread
+    kind
+    for kind in KINDS
+    if kind.startswith(("bottleneck:", "tables: step", "tables: more", "tables: 255", "tables: no layers"))
+    or kind in ("floats: sigma negative", "floats: just beyond half", "names: 8,000 of them", "types: truth values")
+    or kind in ("names: 'encoder.more'", "names: 'analysis.more'")
+]
 
 
 @pytest.mark.skipif(NODE is None, reason="no Node")
@@ -42,6 +53,27 @@ def test_the_kernels_keep_to_their_buffers() -> None:
     if "cannot find -lasan" in done.stderr or "unrecognized" in done.stderr:
         pytest.skip("GCC without sanitizers")
     assert (done.returncode, done.stdout) == (0, "200 rounds\n"), done.stderr[-2000:]
+
+
+@pytest.mark.skipif(NODE is None, reason="no Node")
+def test_hostile_weights_are_refused(tmp_path: Path) -> None:
+    assert NODE is not None
+    sizes, tensors = LOUD.to_dict() | {"groups": list(LOUD.groups)}, loud_tensors()
+    kinds = [*FRAGMENTS, *KINDS]
+    for number, kind in enumerate(kinds):
+        (tmp_path / str(number)).write_bytes(hostile(kind, tensors, sizes))
+    (tmp_path / "sound").write_bytes(Weights(tensors, sizes).pack())
+    command = [NODE, "--max-old-space-size=256", str(BROWSER / "test" / "weights.js"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert found.pop("sound")["outcome"] == "loaded"
+    assert len(found) == len(kinds)
+    for number, kind in enumerate(kinds):
+        outcome, seconds = found[str(number)]["outcome"], found[str(number)]["seconds"]
+        ours = outcome.startswith("ModelError: ") and "\n" not in outcome
+        assert ours or (outcome == "loaded" and kind in ENCODER_ALONE), f"{kind}: {outcome}"
+        assert seconds < MOST_SECONDS, f"{kind}: {seconds} s"
 
 
 @pytest.mark.skipif(find_spec("ziglang") is None, reason="no zig (pip install ziglang==0.17.1)")

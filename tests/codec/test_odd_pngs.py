@@ -73,7 +73,7 @@ def test_every_kind_is_encoded_and_decoded_to_the_right_picture(
     expected, alpha = right(samples, colour, depth)
     planes = read(data)
     check(planes, expected, alpha, depth)
-    decoded = shipped.decode_planes(shipped.encode(io.BytesIO(data), quality=100, effort=1))
+    decoded = shipped.decode_planes(shipped.encode(io.BytesIO(data), quality=100, effort=1, keep_hidden=True))
     direct = shipped.decode_pixels(shipped.encode_pixels(planes.colour, quality=100, effort=1))
     np.testing.assert_array_equal(decoded.colour, direct)
     if depth >= 8:  # of fewer grey levels each is an edge to the next
@@ -126,7 +126,7 @@ def test_transparency_by_colour_is_exact(colour: int, depth: int, interlaced: bo
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 EXIF = b"II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x04\0\0\0abc\0\0\0\0\0"
 ANCILLARY = {
-    "gamma": chunk(b"gAMA", struct.pack(">I", 100_000)),
+    "gamma": chunk(b"gAMA", struct.pack(">I", 45_455)),
     "chromaticities": chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
     "sRGB": chunk(b"sRGB", b"\0"),
     "significant bits": chunk(b"sBIT", b"\x05\x06\x05"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -276,3 +277,21 @@ def test_a_huge_icc_profile_is_left_out_of_png() -> None:
     with pytest.warns(UserWarning, match="ICC profile left out"):
         write_picture(image, file, ".png")
     Image.open(file).load()
+
+
+def psd(layers: int) -> bytes:
+    """A grey picture of 2x2 pixels and its layers, each of no pixels."""
+    layer = struct.pack(">4iH", 0, 0, 0, 0, 0) + b"8BIMnorm" + bytes(4) + struct.pack(">I", 12) + bytes(12)
+    records = struct.pack(">h", layers) + layer * layers
+    info = struct.pack(">I", len(records)) + records if layers else b""
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, 2, 2, 8, 1)
+    return head + bytes(8) + struct.pack(">I", len(info)) + info + bytes(2) + bytes([9, 8, 7, 6])
+
+
+@pytest.mark.parametrize("layers", [0, 3])
+@pytest.mark.filterwarnings("error")
+def test_layers_are_no_frames(layers: int) -> None:
+    source = io.BytesIO(psd(layers))
+    with Image.open(source) as image:
+        assert image.n_frames == layers
+    assert to_planes(source, LIMITS).colour.tolist() == [[9, 8], [7, 6]]

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import vqbitstream
 import vqcodec
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from support import ROOT, picture
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
-ICC = b"an ICC profile, as far as anyone here looks" * 10
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 WIDTH, HEIGHT = 320, 240  # more than 65535 pixels: every layer has a section of its own
 
 

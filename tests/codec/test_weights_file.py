@@ -18,7 +18,7 @@ from vqbitstream.prior import Prior
 from vqcodec.codec import Codec
 from vqcodec.models.config import DECODER_SIZES, ENCODER_SIZES
 from vqcodec.models.layout import layout
-from vqcodec.models.weights_file import Arrays, ModelError, _unsound, read_weights, write_weights
+from vqcodec.models.weights_file import Arrays, ModelError, misfit, read_weights, write_weights
 
 SIZES = LOUD.to_dict()
 LISTED = SIZES | {"groups": list(LOUD.groups)}  # as JSON has it
@@ -84,11 +84,16 @@ def test_files_of_any_sizes_load(groups: tuple[int, ...], tmp_path: Path) -> Non
     assert codec.decode_pixels(codec.encode_pixels(pixels, quality=50, effort=1)).shape == pixels.shape
 
 
+def kinds_of(tensors: Arrays) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of every tensor."""
+    return {name: (array.dtype.name, array.shape) for name, array in tensors.items()}
+
+
 def test_every_tensor_is_needed() -> None:
-    sound = loud_tensors()
-    assert _unsound(sound, LISTED) is None
+    sound = kinds_of(loud_tensors())
+    assert misfit(sound, LISTED) is None
     for name in sound:
-        assert _unsound({k: v for k, v in sound.items() if k != name}, LISTED) == f"{name} is missing"
+        assert misfit({k: v for k, v in sound.items() if k != name}, LISTED) == f"{name} is missing"
 
 
 def test_every_tensor_has_one_type_and_one_shape() -> None:
@@ -101,7 +106,7 @@ def test_every_tensor_has_one_type_and_one_shape() -> None:
         changed += [array[:-1], np.concatenate([array, array[:1]]), array[None], array[..., None], array.ravel()[:0]]
         changed += [array.T] if len(set(shape)) > 1 else []
         for bad in (*changed, array.ravel()[0].reshape(())):
-            assert f"{name} is {bad.dtype} " in str(_unsound(sound | {name: bad}, LISTED))
+            assert f"{name} is {bad.dtype} " in str(misfit(kinds_of(sound | {name: bad}), LISTED))
 
 
 @pytest.mark.parametrize(
@@ -158,6 +163,7 @@ def put(value: Any, at: Any = 0) -> Callable[[Any], None]:
         ("encoder.step_codes", put(4095, -1), "step_codes"),
         ("encoder.step_codes", put(40961), "step_codes"),
         ("encoder.step_codes", put(5000), "step_codes"),
+        ("encoder.layers", put(5), "1..4"),
         ("encoder.layers", put(0), "layers"),
     ],
 )

@@ -9,10 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from fuzz.cases import File, Piece, with_exact
+import vqbitstream
+from fuzz.cases import File, Piece
 from PIL import Image, ImageDraw
 from support import picture
+from vqbitstream import Limits
+from vqbitstream.geometry import PATCH_PX
 from vqcodec.codec import Codec
+from vqcodec.pictures.overlay import pack_overlay
 from vqcodec.pictures.planes import Planes
 
 Pixels = Any  # uint8 [h, w, 3]
@@ -36,6 +40,18 @@ def some_blocks(width: int, height: int) -> Any:
     return mask
 
 
+def over(data: bytes, pixels: Pixels, masks: Any = None, *, tiles: tuple[int, ...] | None = None) -> bytes:
+    """A file with exact pixels laid over it: where `masks` says so (everywhere by default), in some `tiles` (all by default)."""
+    contents = vqbitstream.unpack(data, Limits())
+    exact = []
+    for number, tile in enumerate(contents.header.tiles):
+        rect = tile.scale(PATCH_PX)
+        place = slice(rect.top, rect.bottom), slice(rect.left, rect.right)
+        mask = None if masks is None else masks[place]
+        exact.append(pack_overlay(pixels[place], mask) if tiles is None or number in tiles else b"")
+    return vqbitstream.pack(replace(contents, header=replace(contents.header, exact=True), exact=tuple(exact)))
+
+
 def sound(codec: Codec, encoded: Callable[..., bytes], metadata: dict[str, bytes]) -> dict[str, bytes]:
     """Files by name. encoded: see make.py."""
 
@@ -53,15 +69,13 @@ def sound(codec: Codec, encoded: Callable[..., bytes], metadata: dict[str, bytes
         "tiles": lossless(drawing(1040, 40)), "tall-tiles": lossless(picture(20, 1040)),
         "found": codec.encode_pixels(np.hstack([picture(130, 160), drawing(160, 160)]), quality=80, effort=1),
     }  # fmt: skip
-    out["drawing-in-photograph"] = with_exact(encoded(codec, 130, 90, 60), drawing(130, 90), some_blocks(130, 90))
+    out["drawing-in-photograph"] = over(encoded(codec, 130, 90, 60), drawing(130, 90), some_blocks(130, 90))
     grey = encoded(codec, 65, 63, 60, grey=True)
-    out["drawing-in-grey"] = with_exact(grey, np.repeat(drawing(65, 63)[..., :1], 3, axis=2), some_blocks(65, 63))
+    out["drawing-in-grey"] = over(grey, np.repeat(drawing(65, 63)[..., :1], 3, axis=2), some_blocks(65, 63))
     everything = encoded(codec, 90, 70, 85, alpha=3, metadata=list(metadata), layered=True)
-    out["everything"] = with_exact(everything, drawing(90, 70), some_blocks(90, 70))
-    out["whole-tile"] = with_exact(encoded(codec, 40, 40, 30), drawing(40, 40))
-    out["one-of-two-tiles"] = with_exact(
-        encoded(codec, 1040, 40, 60), drawing(1040, 40), some_blocks(1040, 40), tiles=(1,)
-    )
+    out["everything"] = over(everything, drawing(90, 70), some_blocks(90, 70))
+    out["whole-tile"] = over(encoded(codec, 40, 40, 30), drawing(40, 40))
+    out["one-of-two-tiles"] = over(encoded(codec, 1040, 40, 60), drawing(1040, 40), some_blocks(1040, 40), tiles=(1,))
     return out
 
 
@@ -116,7 +130,7 @@ def refused(codec: Codec, encoded: Callable[..., bytes], metadata: dict[str, byt
         file = File.parse(whole)
         file.pieces = [replace(file.pieces[0], payload=wrong)]
         out[name] = file.pack()
-    everything = with_exact(encoded(codec, 90, 70, 85, alpha=3, metadata=list(metadata), layered=True), drawing(90, 70))
+    everything = over(encoded(codec, 90, 70, 85, alpha=3, metadata=list(metadata), layered=True), drawing(90, 70))
 
     def changed(name: str, data: bytes, change: Callable[[File, list[Piece]], object]) -> None:
         file = File.parse(data)

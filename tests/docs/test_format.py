@@ -24,7 +24,7 @@ from vqcodec.codec import Codec
 from vqcodec.models.config import DECODER_SIZES, ModelConfig
 from vqcodec.models.layout import FLOATS, layout
 from vqcodec.models.store import find
-from vqcodec.models.weights_file import MOST_BLOCKS, model_id
+from vqcodec.models.weights_file import LEAST_SIGMA, MOST_BLOCKS, MOST_HEAD_BYTES, MOST_MAGNITUDE, model_id
 
 
 def test_tables_and_drawings_give_the_layout_of_header_and_sections() -> None:
@@ -258,7 +258,9 @@ def test_tables_name_every_tensor_of_the_decoder(config: ModelConfig) -> None:
             for block in range(blocks if ".B." in first else 1):
                 expected[first.replace(".B.", f".{block}.")] = kinds[second], shape(third)
     assert {key: kind for key, kind in layout(config).items() if not key.startswith(ENCODER)} == expected
-    assert "float is float16 or float32, and finite." in prose("Weights")
+    assert "float is float16 or float32, of magnitude at most 65504; sigmas are at least 2^-24." in prose("Weights")
+    assert (MOST_MAGNITUDE, LEAST_SIGMA, MOST_HEAD_BYTES) == (65504, 2**-24, 2**20)
+    assert "has at most 2^20 bytes" in prose("Weights")
     assert FLOATS == ("float16", "float32")
 
 

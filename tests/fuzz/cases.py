@@ -13,13 +13,15 @@ from unittest.mock import patch
 import numpy as np
 import numpy.typing as npt
 import vqbitstream
-from vqbitstream import Contents, Header, Section
+from vqbitstream import Contents, Header, Limits, Section
 from vqbitstream.entropy import SectionWriter
-from vqbitstream.geometry import PATCH_PX
+from vqbitstream.geometry import PATCH_PX, Rect
 from vqbitstream.header import HEADER_BYTES
 from vqcodec.codec import Codec
 from vqcodec.pictures.overlay import pack_overlay
 from vqcodec.pictures.planes import Planes
+
+from .webp import spoil, spoiled
 
 Ints = npt.NDArray[np.int64]
 Generator = np.random.Generator
@@ -75,7 +77,7 @@ class File:
 
 
 def seeds(codec: Codec) -> list[bytes]:
-    """Sound files of every kind: one section and one a layer, grey, alpha, metadata, several tiles, exact pixels."""
+    """Sound files of every kind: one section and one a layer, grey, alpha, metadata, several tiles, exact pixels, all or some."""
     rng = np.random.default_rng(0)
 
     def pixels(width: int, height: int) -> npt.NDArray[np.uint8]:
@@ -95,34 +97,26 @@ def seeds(codec: Codec) -> list[bytes]:
     ]
     with patch("vqbitstream.header.SINGLE_SECTION_PIXELS", 0):
         layered = codec.encode_planes(Planes(pixels(50, 40), alpha, metadata), quality=70, effort=1)[0]
-    few = pixels(50, 40) // 64 * 64  # colours
-    files += [
-        codec.encode_pixels(few, exact="all"),
-        codec.encode_planes(Planes(pixels(40, 30)[..., 0], alpha[:30, :40], metadata), exact="all")[0],
-        codec.encode_pixels(np.repeat(few[:20, :5], 206, axis=1), exact="all"),
-        with_exact(files[0], pixels(24, 17), np.add.outer(np.arange(17), np.arange(24)) % 9 < 5),
-        with_exact(layered, few, np.add.outer(np.arange(40), np.arange(50)) > 40),
-        with_exact(files[4], np.repeat(few[:20, :5], 206, axis=1)),
+    lossless = [
+        codec.encode_planes(
+            Planes(pixels(width, height) // 64 * 64, plane, metadata), quality=50, effort=1, exact="all"
+        )[0]
+        for width, height, plane in ((50, 40, alpha), (1030, 20, None))
     ]
-    return [*files, layered, layered]
+    grey = codec.encode_planes(Planes(pixels(33, 20)[..., 0]), quality=50, effort=1, exact="all")[0]
+    partly = [with_exact(data, pixels(1030, 40) // 64 * 64, rng) for data in (files[1], files[2], files[4], layered)]
+    return [*files, layered, layered, *lossless, grey, *partly]
 
 
-def with_exact(
-    data: bytes,
-    pixels: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.bool_] | None = None,
-    *,
-    tiles: tuple[int, ...] | None = None,
-) -> bytes:
-    """A file with exact pixels laid over it: where the mask says so (everywhere by default), in some tiles (all by default)."""
-    contents = vqbitstream.unpack(data, vqbitstream.Limits())
-    exact = []
-    for number, tile in enumerate(contents.header.tiles):
-        rect = tile.scale(PATCH_PX)
-        place = slice(rect.top, rect.bottom), slice(rect.left, rect.right)
-        chosen = None if mask is None else mask[place]
-        exact.append(pack_overlay(pixels[place], chosen) if tiles is None or number in tiles else b"")
-    return vqbitstream.pack(replace(contents, header=replace(contents.header, exact=True), exact=tuple(exact)))
+def with_exact(data: bytes, pixels: npt.NDArray[np.uint8], rng: Generator) -> bytes:
+    """A file, and over it exact pixels: all of some tiles, a part of others, none of the rest."""
+    contents = vqbitstream.unpack(data, Limits())
+    overlays = []
+    for tile in contents.header.tiles:
+        place = tile.scale(PATCH_PX).intersect(Rect(0, contents.header.height, 0, contents.header.width))
+        share = rng.choice([0, 0.1, 0.5, 1], p=[0.1, 0.4, 0.3, 0.2])
+        overlays.append(pack_overlay(np.resize(pixels, (*place.shape, 3)), rng.random(place.shape) < share, quick=True))
+    return vqbitstream.pack(replace(contents, header=replace(contents.header, exact=True), exact=overlays))
 
 
 def boundless_header() -> bytes:
@@ -137,26 +131,6 @@ def _number(rng: Generator, top: int) -> int:
     return int(rng.integers(0, top, endpoint=True))
 
 
-def _spoil(data: bytes, rng: Generator) -> bytes:
-    """Bits, bytes and stretches changed."""
-    out = bytearray(data)
-    for _ in range(int(rng.integers(1, 5))):
-        place = int(rng.integers(0, len(out) + 1))
-        kind = rng.integers(0, 5)
-        if kind == 0 and place < len(out):
-            out[place] ^= 1 << int(rng.integers(8))
-        elif kind == 1 and place < len(out):
-            out[place] = int(rng.choice([0, 1, 127, 128, 255, rng.integers(256)]))
-        elif kind == 2:
-            out[place:place] = rng.bytes(int(rng.integers(1, 9)))
-        elif kind == 3:
-            del out[place : place + int(rng.integers(1, 9))]
-        elif kind == 4:
-            begin = int(rng.integers(0, len(out) + 1))
-            out[place : place + 16] = out[begin : begin + 16]
-    return bytes(out)
-
-
 def _bytes(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
     """Damage that knows nothing of the structure."""
     kind = rng.integers(0, 4)
@@ -164,7 +138,7 @@ def _bytes(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
         return data[: int(rng.integers(0, len(data)))]
     if kind == 1:
         return data + rng.bytes(int(rng.integers(1, 40)))
-    return _spoil(data, rng)
+    return spoil(data, rng)
 
 
 def _header(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
@@ -173,7 +147,7 @@ def _header(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
         name = FIELDS[int(rng.integers(2, len(FIELDS)))]
         value = file.header[name]
         if isinstance(value, bytes):
-            file.header[name] = _spoil(value, rng)[:8].ljust(8, b"\0")
+            file.header[name] = spoil(value, rng)[:8].ljust(8, b"\0")
         elif name == "flags":
             file.header[name] = value ^ (1 << int(rng.integers(0, 8 if rng.random() < 0.2 else 4)))
         else:
@@ -217,8 +191,10 @@ def _sections(data: bytes, rng: Generator, seeds: list[bytes]) -> bytes:
 @cache
 def bomb() -> bytes:
     """300 MB of zeros in a zlib stream of 0.3 MB: more than a decoder may ever hold."""
-    deflater = zlib.compressobj(9)
-    return b"".join(deflater.compress(bytes(1 << 20)) for _ in range(300)) + deflater.flush()
+    deflater = zlib.compressobj(9, wbits=-15)
+    block = deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_FULL_FLUSH)  # does not look back beyond itself
+    adler = (300 << 20) % 65521 << 16 | 1
+    return b"\x78\xda" + 300 * block + b"\3\0" + adler.to_bytes(4, "big")
 
 
 def _payloads(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
@@ -229,8 +205,10 @@ def _payloads(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
         payload = piece.payload
         if piece.tag in b"IEXA" and rng.random() < 0.6:
             first, packed = (payload[:1], payload[1:]) if piece.tag == b"A" else (b"", payload)
-            spoiled = bomb() if rng.random() < 0.02 else zlib.compress(_spoil(zlib.decompress(packed), rng), 1)
-            payload = (bytes([int(rng.integers(5))]) if first else b"") + spoiled
+            inside = bomb() if rng.random() < 0.02 else zlib.compress(spoil(zlib.decompress(packed), rng), 1)
+            payload = (bytes([int(rng.integers(5))]) if first else b"") + inside
+        elif piece.tag == b"P" and rng.random() < 0.9:
+            payload = spoiled(payload, rng)
         elif piece.tag == b"L" and rng.random() < 0.5:  # whole words
             words = list(struct.unpack(f"<{len(payload) // 4}I", payload))
             at = int(rng.integers(0, len(words) + 1))
@@ -238,19 +216,26 @@ def _payloads(data: bytes, rng: Generator, _: list[bytes]) -> bytes:
                 _number(rng, (1 << 32) - 1) for _ in range(int(rng.integers(0, 3)))
             ]
             payload = struct.pack(f"<{len(words)}I", *words)
-        elif (
-            piece.tag == b"P" and len(payload) > 25 and rng.random() < 0.8
-        ):  # behind the head, and the lengths right again
-            chunk = payload[20:25] + _spoil(payload[25:], rng)
-            length = len(chunk) + len(chunk) % 2 + 12
-            payload = struct.pack("<4sI8sI", b"RIFF", length, b"WEBPVP8L", len(chunk)) + chunk + bytes(len(chunk) % 2)
         else:
-            payload = _spoil(payload, rng)
+            payload = spoil(payload, rng)
         file.pieces[place] = replace(piece, payload=payload)
     return file.pack()
 
 
-MUTATIONS: tuple[Callable[[bytes, Generator, list[bytes]], bytes], ...] = (_bytes, _header, _sections, _payloads)
+def _exact(data: bytes, rng: Generator, seeds: list[bytes]) -> bytes:
+    """Exact pixels changed, in every tile or in some; the other payloads where there are none."""
+    file = File.parse(data)
+    places = [n for n, piece in enumerate(file.pieces) if piece.tag == b"P"]
+    if not places:
+        return _payloads(data, rng, seeds)
+    for place in places if rng.random() < 0.5 else [places[int(rng.integers(len(places)))]]:
+        file.pieces[place] = replace(file.pieces[place], payload=spoiled(file.pieces[place].payload, rng))
+    return file.pack()
+
+
+MUTATIONS: tuple[Callable[[bytes, Generator, list[bytes]], bytes], ...] = (
+    _bytes, _header, _sections, _payloads, _exact,
+)  # fmt: skip
 
 
 class _Symbols:
@@ -298,7 +283,10 @@ def hostile(codec: Codec, rng: Generator) -> bytes:
                 tile.shape, header.step_code, header.tune, sources * (header.layers if single else 1)
             )  # type: ignore[arg-type]
         sections += [Section(s.writer.finish(), s.writer.index_crc) for s in sources]
-    return vqbitstream.pack(Contents(header, sections))
+    data = vqbitstream.pack(Contents(header, sections))
+    if rng.random() < 0.2:
+        return with_exact(data, rng.integers(0, 256, (height, width, 3), dtype=np.uint8), rng)
+    return data
 
 
 def case(number: int, codec: Codec, files: list[bytes], seed: int = 0) -> bytes:

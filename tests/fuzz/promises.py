@@ -54,12 +54,13 @@ def check(codec: Codec, data: bytes) -> collections.Counter[str]:
         lambda: codec.decode(data, layers=1),
         lambda: codec.decode(data, allow_partial=True),
         lambda: codec.decode(data, region=(0, 0, 1, 1)),
+        lambda: codec.decode(data, scale=1 / 4),
         lambda: codec.verify(data),
         lambda: vqcodec.info(data),
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a warning of NumPy's, say an overflow, is a finding
-        warnings.filterwarnings("ignore", "incomplete picture")
+        warnings.filterwarnings("ignore", "incomplete picture|.*its EXIF is damaged, and left out")
         for way in ways:
             try:
                 got = way()
@@ -73,11 +74,21 @@ def check(codec: Codec, data: bytes) -> collections.Counter[str]:
                 outcomes["sound" if way is ways[0] else "picture"] += 1
         if outcomes["sound"]:  # then it is sound all through, and says nothing that it does not mean
             codec.verify(data)
+            whole, last = codec.decode(data), codec.decode(data, region=_last_corner(data))
+            corner = np.asarray(whole).astype(int)[-last.height :, -last.width :]
+            assert abs(corner - np.asarray(last)).max() <= 1, "a part is not what the whole is"
             facts, contents = vqcodec.info(data), vqbitstream.unpack(data, vqcodec.Limits())
-            assert (contents.header.exact is False) <= facts.layers <= len(codec.config.groups)
+            assert (0 if sum(facts.exact_tiles) else 1) <= facts.layers <= len(codec.config.groups)
             assert 2**-7 <= facts.step <= 4
             assert all(len(value) <= vqcodec.Limits().max_metadata_bytes for value in contents.metadata.values())
             again = vqbitstream.unpack(vqbitstream.pack(contents), vqcodec.Limits())
             assert dataclasses.replace(again, metadata=contents.metadata) == contents
             assert again.metadata == contents.metadata
     return outcomes
+
+
+def _last_corner(data: bytes) -> tuple[int, int, int, int]:
+    """A region at the lower right edge."""
+    facts = vqcodec.info(data)
+    width, height = min(facts.width, 17), min(facts.height, 17)
+    return facts.width - width, facts.height - height, width, height

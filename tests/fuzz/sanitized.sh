@@ -16,7 +16,7 @@ cd "$PLACE/vqbitstream/kernels"
 rm -f ./*.so
 for NAME in plain "$LEVEL"; do
     gcc -std=gnu11 -O1 -g -fno-math-errno -fsanitize=address,undefined -fno-sanitize-recover=all -shared -fPIC $FLAGS \
-        exact.c floats.c cpu.c -o "$NAME.abi3.so"
+        exact.c floats.c search.c distortion.c cpu.c -o "$NAME.abi3.so"
 done
 cd "$OLDPWD"
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 VQCODEC_KERNELS=$LEVEL \

@@ -26,7 +26,9 @@ GENTLE = 24.0  # standard deviation of sigmas and channel gains, in 1/32 octave
 def loud_tensors(config: ModelConfig = LOUD, seed: int = 0) -> Arrays:
     """Every tensor of a weights file of these sizes."""
     rng = np.random.default_rng(seed)
-    return {name: _tensor(name, kind, rng) for name, kind in layout(config).items()}
+    tensors = {name: _tensor(name, kind, rng) for name, kind in layout(config).items()}
+    np.minimum(tensors["encoder.layers"], len(config.groups), out=tensors["encoder.layers"])
+    return tensors
 
 
 def _tensor(name: str, kind: Kind, rng: np.random.Generator) -> Any:

@@ -35,6 +35,23 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "float_compand": (_P, _N, _N, _N, _P, _P),
     "float_levels": (_P, _N, _N, _N, _I, _P, _N),
 }
+SEARCH: dict[str, tuple[Any, ...]] = {  # a library that was compiled before there were these does the rest
+    "search_pass": (_N, _N, _P, _P, _P, _P, _P, _P, _P, _P, _P),
+    "search_activation": (_N, _P, _I, _P, _P),
+    "distortion_light": (_N, _P, _P, _P),
+    "distortion_xyb": (_N, _P, _P, _P),
+    "distortion_xyb_back": (_N, _P, _P, _P, _P),
+    "distortion_products": (_N, _P, _P, _P),
+    "distortion_products_back": (_N, _P, _P, _P, _P),
+    "distortion_contrast": (_N, _P, _P, _P, _P, _P, _P, _P),
+    "distortion_contrast_back": (_N, _P, _P, _P, _P, _P, _P, _P, _P, _P),
+    "distortion_maps": (_N, _P, _P),
+    "distortion_maps_back": (_N, _P, _P, _P, _P, _P, _P),
+    "distortion_seen": (_N, _P, _P, _P, _P, _P),
+    "distortion_seen_back": (_N, _P, _P, _P, _P, _P, _P, _P),
+    "distortion_blur": (_N, _N, _N, _P, _P, _P, _P, _P),
+    "search_pass_back": (_N, _N, _P, _P, _P, _P, _P, _P, _F, _P, _P, _P, _P),
+}
 
 
 class Library:
@@ -46,6 +63,7 @@ class Library:
     Attributes:
         lanes: 32-bit numbers in a vector.
         best: Index in `LEVELS` of the best library for this machine.
+        searches: It has the parts of the encoder's search.
 
     Raises:
         OSError: It was not compiled, or not from this version of the source.
@@ -61,9 +79,11 @@ class Library:
             if functions.kernels_version() != VERSION:
                 raise OSError(f"{path.name} was compiled from another version")
             self.level, self.lanes, self.best = level, functions.kernels_lanes(), functions.kernels_best()
-            for name, arguments in SIGNATURES.items():
+            self.searches = all(hasattr(functions, name) for name in SEARCH)
+            for name, arguments in (SIGNATURES | (SEARCH if self.searches else {})).items():
                 function = getattr(functions, name)
                 function.argtypes = arguments
+                function.restype = ctypes.c_double if name == "search_pass" else function.restype
                 setattr(self, name, function)
         except AttributeError as error:
             raise OSError(f"{path.name} lacks a function ({error})") from None

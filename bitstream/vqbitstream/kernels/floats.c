@@ -1,8 +1,6 @@
 /* Layers of the transforms in float32. Their twins in NumPy are in vqcodec.runtimes.numpy_runtime. Nothing here allocates memory. */
 
-#include "simd.h"
-
-#include <math.h>
+#include "series.h"
 
 enum { LEAKY = 1, ADDED = 2 }; /* what becomes of a layer's sums: a leaky ReLU of slope 0.1, added to what is there */
 
@@ -122,32 +120,13 @@ EXPORT void float_paint(const float *x, size height, size width, size channels, 
     }
 }
 
-/* 2 asinh(x / sigma / 2): x and out [n, channels]. The logarithm's polynomial is that of Cephes, by S. Moshier. */
+/* 2 asinh(x / sigma / 2): x and out [n, channels] */
 EXPORT void float_compand(const float *x, size n, size channels, size stride, const float *sigma, float *out) {
     for (size i = 0; i < n; i++)
         for (size c = 0; c < channels; c++) {
             const float value = x[i * stride + c] / sigma[c], half = 0.5f * fabsf(value);
             const float t = half + sqrtf(half * half + 1);
-            uint32_t bits;
-            memcpy(&bits, &t, sizeof bits);
-            const uint32_t shifted = bits - 0x3f3504f3; /* sqrt(1/2): mantissas lie in sqrt(1/2)..sqrt(2) */
-            const float exponent = (float)((int32_t)shifted >> 23);
-            bits = (shifted & 0x7fffff) + 0x3f3504f3;
-            float m;
-            memcpy(&m, &bits, sizeof m);
-            m -= 1;
-            const float square = m * m;
-            float p = 7.0376836292e-2f;
-            p = p * m - 1.1514610310e-1f;
-            p = p * m + 1.1676998740e-1f;
-            p = p * m - 1.2420140846e-1f;
-            p = p * m + 1.4249322787e-1f;
-            p = p * m - 1.6668057665e-1f;
-            p = p * m + 2.0000714765e-1f;
-            p = p * m - 2.4999993993e-1f;
-            p = p * m + 3.3333331174e-1f;
-            const float log = p * m * square - 0.5f * square + m + exponent * 0.693147180559945f;
-            out[i * channels + c] = copysignf(2 * log, value);
+            out[i * channels + c] = copysignf(2 * natural_log(t), value);
         }
 }
 

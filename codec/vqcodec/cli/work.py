@@ -15,7 +15,7 @@ from vqbitstream.errors import visible
 from vqcodec.atomic import identity, output_path, read, read_stdin, write
 from vqcodec.cli.names import stat_of
 from vqcodec.cli.workers import Coded, Progress
-from vqcodec.pictures.suffixes import PICTURE_SUFFIX
+from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIX
 
 if TYPE_CHECKING:
     from vqbitstream.limits import Limits
@@ -87,6 +87,7 @@ class Encoding:
         import vqbitstream
 
         from vqcodec import api
+        from vqcodec.pictures.hidden import filled
         from vqcodec.pictures.reading import to_planes
         from vqcodec.pictures.resizing import shrunk
 
@@ -94,8 +95,12 @@ class Encoding:
         picture = read_stdin(limits) if source == "-" else source
         stat, before = stat_of(source), identity(source)
         options = dict(self.options)
-        planes = to_planes(picture, limits, strip=options.pop("strip", False))
+        reading = {name: options.pop(name, False) for name in ("strip", "force_sdr")}
+        planes = to_planes(picture, limits, **reading)
         planes = shrunk(planes, options.pop("max_size", None))
+        if not (options.get("keep_hidden") or options.get("lossless")):
+            planes = filled(planes)  # what is measured is against this
+            options["keep_hidden"] = True
         self.settings.apply(planes.colour.shape[0] * planes.colour.shape[1])
         codec = api.load_model(self.model)
         data = codec.encode(planes, limits=limits, progress=progress, **options)
@@ -105,11 +110,17 @@ class Encoding:
         if self.settings.measure:
             reached |= measured(codec, planes, data, limits)
         self.settings.write(target, lambda file: file.write(data), stat)
-        if self.delete_source:
+        larger = len(data) > size and (stat is None or S_ISREG(stat.st_mode))
+        if larger:
+            kept = ", and the input is not deleted" if self.delete_source else ""
+            warnings.warn(
+                f"{source}: its {FILE_SUFFIX} is larger, {len(data)} bytes instead of {size}{kept}", stacklevel=2
+            )
+        if self.delete_source and not larger:
             codec.verify(vqbitstream.read_bytes(target, limits), limits)
-            if identity(source) != before:
+            if Path(source).exists() and identity(source) != before:
                 raise ValueError(f"{source}: changed after it was read, so it is kept; {target} is of what it was")
-            Path(source).unlink()
+            Path(source).unlink(missing_ok=True)  # another process may have been here
         return Coded(header.width, header.height, size, len(data), reached)
 
     def differs(self, source: str, target: str) -> str | None:
@@ -239,8 +250,9 @@ def measured(codec: Codec, planes: Planes, data: bytes, limits: Limits) -> dict[
 def compare_files(
     source: str, output: str | None, settings: Settings, *, model: str, quality: float, tune: str, effort: int
 ) -> list[str]:
-    """Compare a picture with JPEG, and write a .html or .png if there is an output. Returns the figures, one line each."""
+    """Compare a picture with other codecs, and write a .html or .png if there is an output. Returns the figures, one line each."""
     from PIL import Image
+    from rich.console import Console
 
     from vqcodec import api
     from vqcodec.compare import compare as comparing
@@ -251,11 +263,13 @@ def compare_files(
     limits = settings.limits()
     planes = to_planes(read_stdin(limits) if source == "-" else source, limits, strip=True)
     if planes.alpha is not None:
-        warnings.warn(f"{source}: only the colours are compared: JPEG has no transparency", stacklevel=2)
-    comparison = comparing.compare(
-        api.load_model(model), Image.fromarray(planes.colour), quality=quality, tune=tune, effort=effort
-    )
+        warnings.warn(f"{source}: only the colours are compared, not the transparency", stacklevel=2)
     title = "standard input" if source == "-" else visible(Path(source).name)
+    codec, image = api.load_model(model), Image.fromarray(planes.colour)
+    with Console(stderr=True).status("vqcodec") as status:
+        comparison = comparing.compare(
+            codec, image, quality=quality, tune=tune, effort=effort, progress=lambda name: status.update(name)
+        )
     if target is not None and Path(target).suffix.lower() == ".html":
         html = comparing.page(comparison, title).encode()
         write(target, lambda file: file.write(html), settings.force)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from vqbitstream.choice import SEARCH_RATE_WEIGHT
 
-from vqcodec.vqvae.network import Network
+from vqcodec.vqvae.compiled import kernels_for
+from vqcodec.vqvae.fused import FusedCoder
+from vqcodec.vqvae.network import Coder, Network
 from vqcodec.vqvae.prior import Prediction
 from vqcodec.vqvae.rate import laplace_bits
 
@@ -147,9 +150,7 @@ class Descent:
         """What coding a latent costs, what it decodes to, and the slope of the cost by that."""
         latent = latent.detach().requires_grad_(slope)
         with torch.set_grad_enabled(slope), self._autocast():
-            coded = self.network.code(
-                latent, self.log2_step, self.features, _Probe(self.network, self.rate_weight), self.groups
-            )
+            coded = self.network.code(latent, self.log2_step, self.features, self.coder, self.groups)
             decoded = coded.decoded[..., : latent.shape[3]]
             cost = self.distortion(decoded) + coded.bits
             total = cost.sum()  # in here: the caller may have switched gradients off
@@ -157,6 +158,13 @@ class Descent:
         return Probed(
             cost.detach(), decoded.detach(), self._steps(coded.place_gains.detach())[..., : latent.shape[3]], found
         )
+
+    @cached_property
+    def coder(self) -> Coder:
+        """Codes each pass of the prior."""
+        if kernels := kernels_for(self.log2_step):
+            return FusedCoder(kernels, self.network.quantise, self.rate_weight)
+        return _Probe(self.network, self.rate_weight)
 
     def _steps(self, place_gains: Tensor) -> Tensor:
         """The local step of each value. [B, h, w, groups] -> [B, h, w, C]"""

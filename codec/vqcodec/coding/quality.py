@@ -19,6 +19,7 @@ DEFAULT_EFFORT, EFFORT_WITHOUT_TORCH = 5, 1
 ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort
 NOISY_ROUNDS = 10  # as many make use of noise
 NOISE = 0.2  # steps
+SEARCH_HALO = 2  # latent positions around what is searched that its picture is made with
 
 Curve = npt.NDArray[np.float64]  # rows of quality, bits per pixel, PSNR in dB, SSIMULACRA2, rising
 # Where the search starts: of each tune the mean of five photographs, with the shipped weights (of SSIMULACRA2, Kodak's).
@@ -47,12 +48,15 @@ class QualityScale:
     Args:
         step_codes: Step code of each tune and whole quality 1..100, uint16 [2, 100], not rising.
         layers: Likewise how many layers a file has, uint8 [2, 100].
+        most_layers: Layers of the model.
 
     Raises:
         ValueError: They are not of this form.
     """
 
-    def __init__(self, step_codes: npt.NDArray[np.integer], layers: npt.NDArray[np.integer]) -> None:
+    def __init__(
+        self, step_codes: npt.NDArray[np.integer], layers: npt.NDArray[np.integer], *, most_layers: int
+    ) -> None:
         self._step_codes, self._layers = step_codes.astype(np.float64), layers.astype(np.int64)
         if self._step_codes.shape != (len(TUNES), 100) or (np.diff(self._step_codes) > 0).any():
             raise ValueError("encoder.step_codes must be 100 falling numbers for each tune")
@@ -60,6 +64,8 @@ class QualityScale:
             raise ValueError(f"encoder.step_codes must lie in {STEP_CODE_MIN}..{STEP_CODE_MAX}")
         if self._layers.shape != self._step_codes.shape or self._layers.min() < 1:
             raise ValueError("encoder.layers must be 100 positive numbers for each tune")
+        if self._layers.max() > most_layers:
+            raise ValueError(f"encoder.layers must lie in 1..{most_layers}")
 
     def step_code(self, quality: float, tune: int) -> int:
         """The step code of a quality in 1..100. Raises ValueError for another quality."""

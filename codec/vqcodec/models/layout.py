@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vqbitstream.geometry import PATCH_PX
+from collections.abc import Mapping
+
+from vqbitstream.geometry import CELL, PATCH_PX
 from vqbitstream.header import TUNES
 from vqbitstream.prior import FEATURES, layer_shapes
 from vqbitstream.vectors import BOOKS, CODEWORDS, SYMBOLS, TABLES
@@ -13,10 +15,12 @@ Kind = tuple[tuple[str, ...], tuple[int, ...]]  # NumPy's names of the types, an
 FLOATS = ("float16", "float32")
 BLOCK = COLOURS * PATCH_PX**2  # values of the pixels of one position
 QUALITIES = 100
+BOTTLENECK = "bottleneck."
+MOST_BOTTLENECK = 4096  # of each of its widths
 
 
 def layout(config: ModelConfig) -> dict[str, Kind]:
-    """Types and shape of every tensor that a model must have. Those of a bottleneck may follow."""
+    """Types and shape of every tensor that a model must have. Those of a `bottleneck` may follow."""
     tables: dict[str, Kind] = {
         "quantizer.codebooks": (("int16",), (BOOKS, CODEWORDS, 2)),
         "quantizer.counts": (("uint32",), (TABLES, SYMBOLS)),
@@ -24,6 +28,32 @@ def layout(config: ModelConfig) -> dict[str, Kind]:
         "encoder.layers": (("uint8",), (len(TUNES), QUALITIES)),
     }
     return tables | _prior(config) | _synthesis(config) | _analysis(config)
+
+
+def bottleneck(channels: int, kinds: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Kind]:
+    """Types and shape of every tensor of a file's Gaussian bottleneck; none if it has none.
+
+    Args:
+        channels: Of the latent.
+        kinds: Type and shape of every tensor of the file. Two of them say how wide the bottleneck is.
+
+    Raises:
+        ValueError: They do not say it.
+    """
+    if not any(name.startswith(BOTTLENECK) for name in kinds):
+        return {}
+    hidden, dims, width = 0, 0, 0
+    match kinds.get(f"{BOTTLENECK}decode_hidden.weight"), kinds.get(f"{BOTTLENECK}decode_out.weight"):
+        case (_, (hidden, dims)), (_, (_, width)):
+            pass
+    if not all(1 <= n <= MOST_BOTTLENECK for n in (hidden, dims, width)):
+        raise ValueError("the bottleneck has no sizes, or is too wide")
+    cell = width * CELL**2
+    out: dict[str, Kind] = {"sigma": (FLOATS, (channels,))}
+    out |= _dense("squeeze", channels, width) | _dense("encode_hidden", cell, hidden)
+    out |= _dense("encode_out", hidden, 2 * dims) | _dense("decode_hidden", dims, hidden)
+    out |= _dense("decode_cell", hidden, cell) | _dense("decode_out", width, channels)
+    return {BOTTLENECK + name: kind for name, kind in out.items()}
 
 
 def _prior(config: ModelConfig) -> dict[str, Kind]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,20 @@ from vqbitstream.errors import VQCError
 
 from vqcodec.atomic import write
 from vqcodec.models.config import DECODER_SIZES, ENCODER_SIZES, ModelConfig
-from vqcodec.models.layout import FLOATS, layout
+from vqcodec.models.layout import BOTTLENECK, bottleneck, layout
 
 Arrays = dict[str, npt.NDArray[Any]]
-BOTTLENECK = "bottleneck."
 ENCODER_PREFIXES = ("analysis.", "encoder.", BOTTLENECK)
 MOST_BLOCKS = 16
+MOST_HEAD_BYTES = 1 << 20  # the largest sizes need a tenth of it
+MOST_MAGNITUDE, LEAST_SIGMA = (
+    65504.0,
+    2.0**-24,
+)  # the ends of float16; products and quotients of two are finite in float32
+NAMES = {  # of types, by their names in safetensors
+    "I8": "int8", "U8": "uint8", "I16": "int16", "U16": "uint16", "I32": "int32", "U32": "uint32", "I64": "int64", "U64": "uint64",
+    "F16": "float16", "F32": "float32", "F64": "float64", "BOOL": "bool",
+}  # fmt: skip
 
 
 class ModelError(VQCError):
@@ -55,27 +64,55 @@ def write_weights(path: Path, tensors: Arrays, config: Mapping[str, Any]) -> byt
 
 
 def read_weights(path: Path, *, checked: bool = False) -> tuple[Arrays, dict[str, Any]]:
-    """Tensors and sizes of a weights file. They are checked, unless they have been `checked` before. Raises ModelError."""
+    """Tensors and sizes of a weights file. They are checked, unless they have been `checked` before.
+
+    Names, types and shapes are compared with the sizes before any tensor is read: what is allocated is bounded by the file's bytes.
+
+    Raises:
+        ModelError: The file cannot be read, or is not sound.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
+        _check_head(path)
         with safe_open(str(path), framework="numpy") as file:
             config = (file.metadata() or {}).get("vqcodec_config")
             if config is None:
                 raise ModelError(f"{path}: not a vqcodec weights file")
-            tensors, sizes = {k: file.get_tensor(k) for k in file.keys()}, json.loads(config)  # noqa: SIM118
+            names, sizes = file.keys(), json.loads(config)
+            slices = {} if checked else {name: file.get_slice(name) for name in names}
+            kinds = {
+                name: (NAMES.get(s.get_dtype(), s.get_dtype()), tuple(s.get_shape())) for name, s in slices.items()
+            }
+            if not checked and (reason := misfit(kinds, sizes)):
+                raise ModelError(f"{path}: not a sound weights file ({reason})")
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
-    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-        raise ModelError(f"{path}: not a readable weights file ({error})") from None
-    if not checked and (reason := _unsound(tensors, sizes)):
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ModelError(f"{path}: not a readable weights file ({reason})") from None
+    if not checked and (reason := out_of_range(tensors)):
         raise ModelError(f"{path}: not a sound weights file ({reason})")
     return tensors, sizes
 
 
-def _unsound(tensors: Arrays, config: Any) -> str | None:
-    """Why a file must not become a network, if so: sizes that would fill the memory, other tensors than they say, values that are not
-    numbers."""
+def _check_head(path: Path) -> None:
+    """Raises ModelError unless this is a file whose head is short: a device or a pipe might never end, a long head take minutes."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ModelError(f"{path}: not a weights file")
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > MOST_HEAD_BYTES:
+            raise ModelError(f"{path}: not a readable weights file (its head is longer than {MOST_HEAD_BYTES} bytes)")
+
+
+def misfit(kinds: Mapping[str, tuple[str, tuple[int, ...]]], config: Any) -> str | None:
+    """Why a file must not become a network, if so, by its head alone: sizes out of their range, other tensors than they say.
+
+    Args:
+        kinds: Type (NumPy's name) and shape of every tensor.
+        config: The sizes, whatever JSON they are.
+    """
     for name in (*DECODER_SIZES, *ENCODER_SIZES):
         size = config.get(name) if isinstance(config, dict) else None
         numbers, most = (
@@ -86,22 +123,27 @@ def _unsound(tensors: Arrays, config: Any) -> str | None:
         if not all(1 <= n <= most for n in numbers):
             return f"{name} is outside 1..{most}"
     try:
-        expected = layout(ModelConfig.from_dict(config))
+        expected = layout(ModelConfig.from_dict(config)) | bottleneck(sum(config["groups"]), kinds)
     except ValueError as error:
         return str(error)
-    if missing := sorted(expected.keys() - tensors.keys()):
+    if missing := sorted(expected.keys() - kinds.keys()):
         return f"{missing[0]} is missing"
+    for name, (dtype, shape) in sorted(kinds.items()):
+        if name not in expected:
+            return f"{name[:80]} is more than the sizes say"
+        dtypes, wanted = expected[name]
+        if dtype not in dtypes or shape != wanted:
+            return f"{name} is {dtype} {list(shape)} instead of {' or '.join(dtypes)} {list(wanted)}"
+    return None
+
+
+def out_of_range(tensors: Arrays) -> str | None:
+    """Which floats must not become a network, if any. Integers are checked by what is made of them: prior, codebooks, tables."""
     for name, array in sorted(tensors.items()):
-        if name not in expected and not name.startswith(BOTTLENECK):
-            return f"{name} is more than the sizes say"
-        dtypes, shape = expected.get(name, (FLOATS, array.shape))
-        if array.dtype.name not in dtypes or array.shape != shape:
-            return f"{name} is {array.dtype} {list(array.shape)} instead of {' or '.join(dtypes)} {list(shape)}"
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return f"{name} is not finite"
-        if name.endswith(".sigma") and not (array > 0).all():
-            return f"{name} is not positive"
-    sigma = tensors.get("bottleneck.sigma")
-    if sigma is not None and sigma.shape != (sum(config["groups"]),):
-        return "the bottleneck is another model's"
+        if array.dtype.kind != "f":
+            continue
+        if not (np.abs(array) <= MOST_MAGNITUDE).all():  # as it is stored; a NaN is not
+            return f"{name} is not finite, or beyond {MOST_MAGNITUDE:g}"
+        if name.endswith(".sigma") and not (array >= LEAST_SIGMA).all():
+            return f"{name} is not positive, or below {LEAST_SIGMA:g}"
     return None

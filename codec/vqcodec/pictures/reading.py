@@ -6,8 +6,8 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,10 +18,13 @@ from vqbitstream.errors import LimitError, VQCError, visible
 from vqbitstream.limits import Limits
 
 from vqcodec.atomic import identity
+from vqcodec.pictures import colour, raw
 from vqcodec.pictures import metadata as meta
+from vqcodec.pictures.deep import from_deep
+from vqcodec.pictures.labels import exif_label, jp2_profile, label_of
 from vqcodec.pictures.planes import ImageError, ImageTensor, Picture, Planes
+from vqcodec.pictures.unpacking import brightened, mend, unpacking_of
 
-_BITS_PER_SAMPLE = 258  # TIFF tag
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
@@ -40,21 +43,30 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapping[str, Any] | None = None) -> Planes:
+def to_planes(
+    image: Picture,
+    limits: Limits,
+    *,
+    strip: bool = False,
+    force_sdr: bool = False,
+    info: Mapping[str, Any] | None = None,
+) -> Planes:
     """Read a picture.
 
     EXIF orientation is applied. More than 8 bits are rounded to 8. CMYK and Lab become sRGB through their ICC profile, which is then
-    dropped. Of several frames the current one is kept (the first of a file), with a warning.
+    dropped. Other descriptions of colours become an ICC profile. Of several frames the current one is kept (the first of a file),
+    with a warning.
 
     Args:
         image: A PIL image, a path, an open binary file, a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], a torch.uint8
             tensor [C, H, W], or planes.
         limits: What to accept.
-        strip: Leave out ICC profile, EXIF and XMP.
+        strip: Leave out ICC profile, EXIF and XMP; the colours become sRGB.
+        force_sdr: Take a picture for HDR screens as if it were an ordinary one, with a warning.
         info: icc_profile, exif and xmp that replace those of a PIL image.
 
     Raises:
-        ImageError: The picture cannot be read.
+        ImageError: The picture cannot be read, or is one for HDR screens.
         LimitError: The picture is too large.
     """
     if isinstance(image, Planes):
@@ -65,7 +77,7 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapp
     if isinstance(image, ImageTensor) and type(image).__module__.partition(".")[0] == "torch":
         return _from_tensor(image, limits)
     if isinstance(image, Image.Image):
-        return _from_pil(image, limits, "the picture", strip, info)
+        return _from_pil(image, limits, "the picture", strip, force_sdr, info)
     if isinstance(image, bytes | bytearray):
         raise ImageError("the picture: bytes of a file; wrap them in io.BytesIO")
     if isinstance(image, ImageTensor) or not (isinstance(image, str | Path) or hasattr(image, "read")):
@@ -73,8 +85,11 @@ def to_planes(image: Picture, limits: Limits, *, strip: bool = False, info: Mapp
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
     name = visible(str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture")))
+    twice = Path(image).is_file() if isinstance(image, str | Path) else hasattr(image, "seekable") and image.seekable()
     with _unchanged(image, name), _opened(image, name, limits) as opened:
-        return _from_pil(opened, limits, name, strip)
+        return _from_pil(
+            opened, limits, name, strip, force_sdr, reopen=(lambda: _opened(image, name, limits)) if twice else None
+        )
 
 
 @contextmanager
@@ -107,7 +122,7 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
             finally:
                 Image.MAX_IMAGE_PIXELS = pillow_limit
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture that Pillow can read") from None
+        raise ImageError(f"{name}: {raw.unreadable(name)}") from None
     except Image.DecompressionBombError:
         raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
@@ -115,11 +130,19 @@ def _opened(image: str | Path | IO[bytes], name: str, limits: Limits) -> Iterato
     with opened:
         if opened.format in ("EPS", "WMF"):  # loading one runs another program on it
             raise ImageError(f"{name}: is a drawing, not a picture; render it first")
+        if why := raw.thumbnail_alone(opened, name):
+            raise ImageError(f"{name}: {why}")
         yield opened
 
 
 def _from_pil(
-    image: Image.Image, limits: Limits, name: str, strip: bool, info: Mapping[str, Any] | None = None
+    image: Image.Image,
+    limits: Limits,
+    name: str,
+    strip: bool,
+    force_sdr: bool,
+    info: Mapping[str, Any] | None = None,
+    reopen: Callable[[], AbstractContextManager[Image.Image]] | None = None,
 ) -> Planes:
     try:
         limits.check_size(*image.size)
@@ -128,27 +151,35 @@ def _from_pil(
     if min(image.size) < 1:
         raise ImageError(f"{name} has no pixels")
     try:
-        if (frames := getattr(image, "n_frames", 1)) > 1:
+        if (frames := _frames(image)) > 1:
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
+        label, unread = label_of(image), jp2_profile(image)
+        mend(image, name)
+        packed = unpacking_of(image)
         stored = str(getattr(image, "tile", ()))  # gone after loading
         image.load()
+        image = brightened(image, reopen, packed, name)
         kept: Mapping[Any, Any]
         kept, exif = (image.info, meta.exif_of(image, name)) if info is None else meta.given(info, name)
-        metadata = meta.collected(kept, exif)
+        metadata = meta.collected({"icc_profile": unread} | dict(kept), exif)
+        if info is None and kept.get("icc_profile", b"") is None:  # Pillow's word for it
+            warnings.warn(f"{name}: its ICC profile is damaged, and left out", stacklevel=4)
         orientation = meta.orientation_of(exif, metadata.get("xmp", b""))
-        upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
+        upright = _turned(image, orientation)
         metadata = meta.upright(metadata, upright.size, name)
         plain = _plain(upright, name, stored)
+        if image.mode in ("CMYK", "LAB"):
+            metadata.pop("icc", None)
+        else:
+            colour.settle(metadata, label or exif_label(exif), plain.mode, name, force_sdr=force_sdr)
+        if strip:
+            plain, metadata = colour.in_srgb(plain, metadata.get("icc", b""), name), {}
     except VQCError:
         raise
     except Image.DecompressionBombError:
         raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
     except Exception as error:
         raise ImageError(f"{name}: {reason(error)}") from None
-    if strip:
-        metadata = {}
-    if image.mode in ("CMYK", "LAB"):
-        metadata.pop("icc", None)
     for key, value in metadata.items():
         try:
             limits.check_metadata(key.upper(), len(value))
@@ -158,8 +189,24 @@ def _from_pil(
     colours = 1 if plain.mode in ("L", "LA") else 3
     if plain.mode in ("L", "RGB"):
         return Planes(array, None, metadata)
-    colour = array[..., 0] if colours == 1 else array[..., :3]
-    return Planes(np.ascontiguousarray(colour), np.ascontiguousarray(array[..., -1]), metadata)
+    pixels = array[..., 0] if colours == 1 else array[..., :3]
+    return Planes(np.ascontiguousarray(pixels), np.ascontiguousarray(array[..., -1]), metadata)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture upright, with what its file says of its samples."""
+    if orientation not in _TURN:
+        return image
+    turned = image.transpose(_TURN[orientation])
+    turned.format = image.format
+    if hasattr(image, "tag_v2"):
+        setattr(turned, "tag_v2", image.tag_v2)  # noqa: B010
+    return turned
+
+
+def _frames(image: Image.Image) -> int:
+    """Pictures in a file. The layers of a PSD are none: the picture beside them shows them all."""
+    return 1 if image.format == "PSD" else int(getattr(image, "n_frames", 1))
 
 
 def _plain(image: Image.Image, name: str, stored: str) -> Image.Image:
@@ -168,10 +215,13 @@ def _plain(image: Image.Image, name: str, stored: str) -> Image.Image:
     if mode in ("CMYK", "LAB"):
         return _to_srgb(image, name)
     if mode in ("I", "F") or mode.startswith("I;"):
-        return _from_deep(image, name)
+        return from_deep(image, name)
     grey = mode in _GREY_MODES
     if image.has_transparency_data:
         transparent = image.info.get("transparency")
+        if mode == "1" and transparent == 1:  # white, which Pillow has as 255, before version 12.1
+            image = image.copy()
+            image.info["transparency"] = 255
         if mode == "RGB" and isinstance(transparent, tuple) and ";16" in stored:  # in 16 bits, but the pixels are 8
             image = image.copy()
             image.info["transparency"] = tuple(t >> 8 for t in transparent)
@@ -200,31 +250,6 @@ def _to_srgb(image: Image.Image, name: str) -> Image.Image:
     except (ImageCms.PyCMSError, OSError):
         warnings.warn(f"{name}: its ICC profile is not usable; colours are approximate", stacklevel=6)
         return image.convert("RGB")
-
-
-def _from_deep(image: Image.Image, name: str) -> Image.Image:
-    """Grey of 16 or 32 bits to L or LA, rounded.
-
-    Floats and 32-bit integers do not state their range; a warning says what was assumed.
-    """
-    values = np.asarray(image)
-    if image.mode.startswith("I;"):
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
-        top = float(2 ** max(bits if isinstance(bits, tuple) else (bits,)) - 1)
-    elif image.mode == "I" and image.format in ("PNG", "PPM"):
-        top = 65535.0  # Pillow scales theirs to 16 bits
-    else:
-        finite = values[np.isfinite(values)]
-        largest = float(finite.max()) if finite.size else 0.0
-        top = next((t for t in (1.0, 255.0, 65535.0) if largest <= t), largest)
-        if image.mode == "I" and top == 1.0:
-            top = 255.0
-        warnings.warn(f"{name}: mode {image.mode}, taken as 0..{top:g} and rounded to 8 bits", stacklevel=6)
-    inside = np.clip(np.nan_to_num(np.asarray(values, dtype=np.float32)), 0, top)
-    grey = Image.fromarray(np.rint(inside * np.float32(255 / top)).astype(np.uint8))
-    if isinstance(transparent := image.info.get("transparency"), int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-    return grey
 
 
 def _from_tensor(tensor: Any, limits: Limits) -> Planes:

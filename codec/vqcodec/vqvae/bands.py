@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqcodec.vqvae.compiled import Band, blurred, kernels_for
+
 BLOCK_ROWS = 32
 DENSE_SIDE = 128  # up to here one product is faster than its blocks
 
@@ -81,12 +83,11 @@ class _Separable(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, filter: Separable) -> Tensor:
         ctx.filter = filter
-        return _product(x, filter.down, filter.across, filter.blocks)
+        return filter.there(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        filter = ctx.filter
-        return _product(gradients[0], filter.down.t(), filter.across.t(), filter.blocks_back), None
+        return ctx.filter.back(gradients[0]), None
 
 
 class Separable(nn.Module):
@@ -106,6 +107,23 @@ class Separable(nn.Module):
         self.register_buffer("across", across, persistent=False)
         self.blocks = _blocks(down), _blocks(across)
         self.blocks_back = _blocks(down.t()), _blocks(across.t())
+        found = [Band.of(matrix) for matrix in (down, across, down.t(), across.t())]
+        bands = [band for band in found if band]
+        self.bands = (bands[:2], bands[2:]) if len(bands) == len(found) else None
+
+    def there(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The filter, without gradients, into `out` if that is given. [P, h, w] -> [P, h', w']"""
+        if self.bands and (kernels := kernels_for(x)):
+            return blurred(kernels, x, self.bands[0], out)
+        found = _product(x, self.down, self.across, self.blocks)
+        return found if out is None else out.copy_(found)
+
+    def back(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The transposed filter. [P, h', w'] -> [P, h, w]"""
+        if self.bands and (kernels := kernels_for(x)):
+            return blurred(kernels, x, self.bands[1], out)
+        found = _product(x, self.down.t(), self.across.t(), self.blocks_back)
+        return found if out is None else out.copy_(found)
 
     def forward(self, x: Tensor) -> Tensor:
         planes = x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])

@@ -6,7 +6,8 @@ the two terms lie in `distortion.safetensors`; `benchmarks` compares them with t
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from vqbitstream.choice import LAMBDA
 from vqbitstream.prior import KNOT_MIN, KNOTS
 
 from vqcodec.vqvae import structural, visible
+from vqcodec.vqvae.compiled import at, kernels_for
 from vqcodec.vqvae.structural import Structural
 from vqcodec.vqvae.visible import Visible
 
@@ -111,8 +113,8 @@ class Distortion(nn.Module):
             none = torch.zeros_like(squared)
             return Terms(
                 squared,
-                self.structural(references.structural, light) if self.shares[0] else none,
-                self.visible(references.visible, light) if self.shares[1] else none,
+                _AtOnce.apply(light, partial(self.structural, references.structural)) if self.shares[0] else none,
+                _AtOnce.apply(light, partial(self.visible, references.visible)) if self.shares[1] else none,
             )
 
     def bits(self, terms: Terms, log2_step: Tensor, tune: Tensor) -> Tensor:
@@ -146,11 +148,39 @@ class Distortion(nn.Module):
         return worth[0], worth[1]
 
 
+class _AtOnce(torch.autograd.Function):
+    """A term of each picture, and its slope at the same time: nothing else is kept for the backward pass, so that the two terms
+    never need memory together.
+
+    x: [B, ...]; term: x to [B], each from its own picture. -> [B]
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, term: Callable[[Tensor], Tensor]) -> Tensor:
+        if not ctx.needs_input_grad[0]:
+            return term(x)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            found = term(x)
+            ctx.save_for_backward(*torch.autograd.grad(found.sum(), x))
+        return found.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return gradients[0].view(-1, *[1] * (slope.ndim - 1)) * slope, None
+
+
 class _Linear(torch.autograd.Function):
     """sRGB in [-0.5, 0.5] to linear RGB in [0, 1], clipped."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        if kernels := kernels_for(x):
+            light, slope = torch.empty_like(x), torch.empty_like(x)
+            kernels.distortion_light(x.numel(), *at(x, light, slope))
+            ctx.save_for_backward(slope)
+            return light
         x = x + 0.5
         inside = (x >= 0) & (x <= 1)
         x.clamp_(0, 1)

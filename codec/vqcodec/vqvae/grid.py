@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcodec.vqvae.compiled import at, kernels_for
 from vqcodec.vqvae.transforms import Depthwise, depthwise
 
 ACT_LOG2 = 5  # activations are integers / 2^5
@@ -39,18 +40,25 @@ class _Activation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, leaky: bool) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.leaky = leaky
-        integers = x.float().mul(2**ACT_LOG2).add_(0.5).floor_()
+        if x.dtype == torch.bfloat16 and (kernels := kernels_for(x)):
+            x = x.contiguous()
+            out, slope = torch.empty_like(x), torch.empty_like(x) if ctx.needs_input_grad[0] else None
+            kernels.search_activation(x.numel(), *at(x), leaky, *at(out), None if slope is None else slope.data_ptr())
+            ctx.save_for_backward(slope)
+            return out
+        scaled = x.float() * 2**ACT_LOG2
+        integers = torch.floor(scaled + 0.5)
+        if ctx.needs_input_grad[0]:
+            within = integers <= 127 if leaky else integers.abs() <= 127
+            ctx.save_for_backward((torch.where(scaled < 0, 0.125, 1.0) * within if leaky else within).to(x.dtype))
         if leaky:
             integers = torch.maximum(integers, torch.floor(integers * 0.125))
         return integers.clamp_(-127, 127).mul_(2.0**-ACT_LOG2).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        gradient = gradients[0] * (x.abs() < ACT_MAX + 1 / 64 if not ctx.leaky else x < ACT_MAX + 1 / 64)
-        return (torch.where(x < 0, gradient * 0.125, gradient) if ctx.leaky else gradient), None
+        (slope,) = ctx.saved_tensors
+        return gradients[0] * slope, None
 
 
 class _GridWeight(torch.autograd.Function):

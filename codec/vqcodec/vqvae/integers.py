@@ -42,19 +42,25 @@ def _restore_layer(layer: IntLinear | IntDepthwise, tensors: Mapping[str, Tensor
     layer.scale.copy_(scale)
 
 
-def _restore_transform(module: Analysis | Synthesis, tensors: Mapping[str, Tensor], prefix: str) -> None:
+def _restore_transform(
+    module: Analysis | Synthesis, tensors: Mapping[str, Tensor], prefix: str, *, settled: bool
+) -> None:
     module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    if settled:  # in a weights file the kernels are in the domain of the pixels
+        module.spectrum = None
+        return
     for name, weight in module.kernels(pixels=False).items():
         module.get_parameter(name).copy_(weight)
 
 
 @torch.no_grad()
-def restore(arrays: Arrays, config: ModelConfig) -> Network:
+def restore(arrays: Arrays, config: ModelConfig, *, settled: bool = False) -> Network:
     """A network whose export has the same prior and codebooks bit for bit, and the same transforms to the rounding of float16.
 
     Args:
         arrays: Tensors of a weights file.
         config: Its sizes.
+        settled: For a network that learns no more; see `Network.settle`.
 
     Returns:
         The network, in float32 on the CPU whatever torch's defaults are.
@@ -65,8 +71,8 @@ def restore(arrays: Arrays, config: ModelConfig) -> Network:
     try:
         network = Network(config).float()
         tensors = {k: torch.from_numpy(v.astype("f4")) for k, v in arrays.items() if k != "quantizer.counts"}
-        _restore_transform(network.analysis, tensors, "analysis.")
-        _restore_transform(network.synthesis, tensors, "synthesis.")
+        _restore_transform(network.analysis, tensors, "analysis.", settled=settled)
+        _restore_transform(network.synthesis, tensors, "synthesis.", settled=settled)
         for name, module in network.prior.named_modules():
             if isinstance(module, IntLinear | IntDepthwise):
                 _restore_layer(module, tensors, f"prior.{name}")
@@ -84,6 +90,8 @@ def restore(arrays: Arrays, config: ModelConfig) -> Network:
         reason = re.split(r"[\n:]", str(error))[0]
         raise ModelError(f"the weights do not fit this architecture ({reason})") from None
     network.quantise.refresh()
+    if settled:
+        network.settle()
     return network
 
 

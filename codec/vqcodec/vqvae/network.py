@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,29 @@ from vqcodec.vqvae.transforms import Analysis, Synthesis, step_features
 Quantise = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 # residual [B, n, channels], what the prior says, log2_step [B] -> decoded residual and bits of each picture [B], both
 # differentiable in some sense
-Coder = Callable[[Tensor, Prediction, Tensor], tuple[Tensor, Tensor]]
+StepCoder = Callable[[Tensor, Prediction, Tensor], tuple[Tensor, Tensor]]
+
+
+@runtime_checkable
+class PassCoder(Protocol):
+    """A coder that does all that a pass takes at once."""
+
+    def code_pass(
+        self, prior: SoftPrior, group: int, rows: Tensor, said: Tensor, gain: Tensor, log2_steps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents of one pass to what they decode to, what later passes see of it (both [B, n, channels]), and bits [B].
+
+        Args:
+            prior: Of the network.
+            group: Index of the group.
+            rows: Latents, [B, n, channels].
+            said: See `vqcodec.vqvae.prior.Head`.
+            gain: See `vqcodec.vqvae.prior.Head`.
+            log2_steps: Of the group's channels, [B, channels].
+        """
+
+
+Coder = StepCoder | PassCoder
 SIGMA_LOG2_MAX = 8  # the integer prior's range
 
 
@@ -56,7 +79,7 @@ def rounding(residual: Tensor, log2_scale: Tensor, log2_step: Tensor) -> tuple[T
     return rounded, rounded
 
 
-def straight_through(quantise: Quantise, *, noise: bool) -> Coder:
+def straight_through(quantise: Quantise, *, noise: bool) -> StepCoder:
     """The coder for training: gradients pass straight through to the residual and to the codebooks.
 
     Args:
@@ -218,15 +241,21 @@ class _Passes:
 
     def do(self, state: Tensor, at: Tensor) -> None:
         """One pass. state: at its positions, [B, n, state]; at: [n]"""
-        walk, prior = self.walk, self.walk.prior
-        block = prior.block(self.group)
-        said = prior.predict(self.group, state, walk.features, walk.log2_steps[:, block], hold_gains=walk.hold_gains)
-        residual = self.rows.index_select(1, at) / said.step - said.centre
-        coded, bits = walk.coder(residual, said, walk.log2_step)
-        value = (said.centre + coded) * said.step
+        walk, prior, group = self.walk, self.walk.prior, self.group
+        said, gain = prior.heads[group](state, walk.features)
+        if walk.hold_gains:
+            gain = gain.detach()
+        rows, log2_steps = self.rows.index_select(1, at), walk.log2_steps[:, prior.block(group)]
+        if isinstance(walk.coder, PassCoder):
+            value, context, bits = walk.coder.code_pass(prior, group, rows, said, gain, log2_steps)
+        else:
+            prediction = prior.predict(group, said, gain, log2_steps)
+            coded, bits = walk.coder(rows / prediction.step - prediction.centre, prediction, walk.log2_step)
+            value = (prediction.centre + coded) * prediction.step
+            context = prior.context(group, value)
         self.values.append(value)
-        self.contexts.append(prior.context(self.group, value))
-        self.gains.append(said.gain)
+        self.contexts.append(context)
+        self.gains.append(gain)
         self.bits.append(bits)
 
     def first(self, start: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -110,19 +110,15 @@ class Head(nn.Module):
         self.out.regrid()
         self.gain.regrid()
 
-    def forward(self, state: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, state: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log2-scale of each channel, not rounded yet, [B, n, 2 channels], and the place gain, [B, n, 1]."""
         features = features[:, None].expand(-1, state.shape[1], -1)
         x = activation(self.hidden(_joined(state, features.to(state.dtype))), leaky=True)
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.out.weight.dtype)
-            mean, log2_scale = self.out(x).chunk(2, 2)
-            gain = self.gain(x)
+            said, gain = self.out(x), self.gain(x)
         most = PLACE_GAIN_MAX / OCTAVE
-        return (
-            round_ste(mean, MEAN_LOG2),
-            round_ste(log2_scale, SCALE_LOG2),
-            round_ste(gain, SCALE_LOG2).clamp(-most, most),
-        )
+        return said, round_ste(gain, SCALE_LOG2).clamp(-most, most)
 
 
 class Prediction(NamedTuple):
@@ -188,21 +184,17 @@ class SoftPrior(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return (features.to(gains.dtype) / 2) @ gains + log2_step[:, None]
 
-    def predict(
-        self, group: int, state: Tensor, features: Tensor, log2_steps: Tensor, *, hold_gains: bool = False
-    ) -> Prediction:
-        """Predict a group of channels.
+    def predict(self, group: int, said: Tensor, gain: Tensor, log2_steps: Tensor) -> Prediction:
+        """What a group's head says, in local steps.
 
         Args:
             group: Index of the group.
-            state: [B, n, state].
-            features: [B, 16].
+            said: See `Head`.
+            gain: See `Head`.
             log2_steps: Of the group's channels, [B, channels]; see `log2_steps`.
-            hold_gains: Give the place gains no gradient.
         """
-        mean, log2_scale, gain = self.heads[group](state, features)
-        if hold_gains:
-            gain = gain.detach()
+        mean, log2_scale = said.chunk(2, 2)
+        mean, log2_scale = round_ste(mean, MEAN_LOG2), round_ste(log2_scale, SCALE_LOG2)
         ratio = torch.log2(self.sigma[self.block(group)]) - log2_steps
         low, high = LOG2_SCALE_MIN / OCTAVE, LOG2_SCALE_MAX / OCTAVE
         log2_scale = (log2_scale + ratio[:, None] - gain).clamp(low, high)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 # a faint wide tail: outliers cost bits, not gradients (escapes, in the file)
 WIDE_SCALE, WIDE_WEIGHT = 2.0**3.5, 2.0**-12
-_WIDE_PEAK = WIDE_WEIGHT * -math.expm1(-0.5 / WIDE_SCALE)  # of the cell around zero
-_WIDE_LOG = math.log(WIDE_WEIGHT / 2 * -math.expm1(-1 / WIDE_SCALE))  # where the cell begins at zero
+WIDE_PEAK = WIDE_WEIGHT * -math.expm1(-0.5 / WIDE_SCALE)  # of the cell around zero
+WIDE_LOG = math.log(WIDE_WEIGHT / 2 * -math.expm1(-1 / WIDE_SCALE))  # where the cell begins at zero
 
 
 class _LaplaceBits(torch.autograd.Function):
@@ -27,8 +27,8 @@ class _LaplaceBits(torch.autograd.Function):
         near = (inner.abs() * inverse).neg_().exp_()
         far = (outer * inverse).neg_().exp_()
         narrow = torch.where(inside, 1 - 0.5 * (near + far), 0.5 * (near - far))
-        wide_log = inner.mul(-1 / WIDE_SCALE).add_(_WIDE_LOG)
-        wide = wide_log.exp().masked_fill_(inside, _WIDE_PEAK)
+        wide_log = inner.mul(-1 / WIDE_SCALE).add_(WIDE_LOG)
+        wide = wide_log.exp().masked_fill_(inside, WIDE_PEAK)
         mass = narrow.add_(wide)
         if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
             unit = (1 / math.log(2) / mass.clamp(min=1e-37)).mul_(0.5)

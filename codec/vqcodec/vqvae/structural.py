@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcodec.vqvae import compiled
 from vqcodec.vqvae.bands import Separable, blur_matrix, halved
+from vqcodec.vqvae.compiled import kernels_for
 
 SCALES = 6
 SIDE_MIN = 8  # pixels of the shorter side of the coarsest scale
@@ -146,12 +148,18 @@ class Structural(nn.Module):
         for scale, (blur, original) in enumerate(zip(self.blurs, references, strict=True)):
             light = _half(light) if scale else light
             y = self._xyb(light)
+            if kernels_for(y):
+                total = total + compiled.Scale.apply(y, original, blur, self.weights[scale], C2)
+                continue
             mean, square, product = blur(torch.cat([y, y * y, original.xyb * y])).chunk(3)
             total = total + _Maps.apply(y, mean, square, product, original, self.weights[scale])
         return TOTAL * total
 
     def _xyb(self, light: Tensor) -> Tensor:
         """Linear RGB to XYB, made positive. [B, 3, h, w] -> same"""
+        if kernels_for(light):
+            bias = light.new_tensor([ABSORBANCE_BIAS])
+            return compiled.XYB.apply(light, [self.absorbance, bias, self.opponent, self.offset])
         roots = _CubeRoot.apply((self.absorbance @ light.flatten(2)) + ABSORBANCE_BIAS)
         return (self.opponent @ roots + self.offset).view_as(light)
 

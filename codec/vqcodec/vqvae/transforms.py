@@ -163,6 +163,8 @@ class _InDCT(nn.Module):
     @torch.no_grad()
     def in_pixels(self) -> None:
         """Leave the DCT's domain for good: for a network that learns no more, and computes less."""
+        if self.spectrum is None:
+            return
         for name, weight in self.kernels(pixels=True).items():
             self.get_parameter(name).copy_(weight)
         self.spectrum = None

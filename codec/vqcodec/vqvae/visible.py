@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vqcodec.vqvae import compiled
 from vqcodec.vqvae.bands import Separable, blur_matrix, expand_matrix, halved, reduce_matrix
+from vqcodec.vqvae.compiled import kernels_for
 
 LOWEST_BAND = 0.2  # cycles per degree
 BACKGROUND_MIN = 0.01  # candela per square metre
@@ -123,7 +125,8 @@ class Visible(nn.Module):
     def references(self, light: Tensor) -> list[Reference]:
         """The original's half. light: linear RGB [B, 3, H, W] in [0, 1]."""
         out = []
-        for band, (contrast, background) in enumerate(self._contrasts(light)):
+        for band, (x, wide) in enumerate(self._pyramid(light)):
+            contrast, background = _contrast(x, wide, self._factor(band))
             last = band == self.levels
             sensitivity = self._sensitivity(torch.log10(background), -1 if last else band) * self.band_weight[int(last)]
             out.append(Reference(contrast * sensitivity, sensitivity))
@@ -132,34 +135,39 @@ class Visible(nn.Module):
     def forward(self, references: list[Reference], light: Tensor) -> Tensor:
         """The decoded half: linear RGB [B, 3, H, W] in [0, 1] -> [B]"""
         pooled = []
-        for band, (original, (contrast, _)) in enumerate(zip(references, self._contrasts(light), strict=True)):
-            contrast = contrast * original.sensitivity
-            if band < self.levels:
-                mutual = torch.minimum(contrast.abs(), original.contrast.abs())
-                constants = self.mask_p, self.mask_q, self.mask_c, self.cross, self.top
-                energy = _Seen.apply(contrast, self.blur[band](mutual), original.contrast, constants)
+        constants = self.mask_p, self.mask_q, self.mask_c, self.cross, self.top
+        for band, (original, (x, wide)) in enumerate(zip(references, self._pyramid(light), strict=True)):
+            blur = self.blur[band] if band < self.levels else None
+            if isinstance(blur, Separable) and kernels_for(x):
+                weber = BACKGROUND_MIN, CONTRAST_MAX, self._factor(band)
+                energy = compiled.Level.apply(x, wide, original, blur, weber, constants)
             else:
-                energy = (contrast - original.contrast).square().mean((2, 3))
+                contrast = _contrast(x, wide, self._factor(band))[0] * original.sensitivity
+                if blur:
+                    mutual = torch.minimum(contrast.abs(), original.contrast.abs())
+                    energy = _Seen.apply(contrast, blur(mutual), original.contrast, constants)
+                else:
+                    energy = (contrast - original.contrast).square().mean((2, 3))
             pooled.append((energy + 1e-12).sqrt())
         total = (torch.stack(pooled, 2) ** 4).sum(2) ** 0.25  # over bands, then colours
         total = self.still * (total**4).sum(1) ** 0.25
         slope = self.jod_a * FAINT ** (self.jod_exp - 1)
         return torch.where(total <= FAINT, slope * total, self.jod_a * total.clamp(min=FAINT) ** self.jod_exp)
 
-    def _contrasts(self, light: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Weber contrast of every band [B, 3, h, w] and its background [B, 1, h, w]; last, the mean's."""
+    def _pyramid(self, light: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """Every band with what is coarser in it, both [B, 3, h, w]; last, what is coarser than all of them."""
         x = light * (self.white - self.black) + self.black
         x = (self.matrix @ x.flatten(2)).view_as(x)
-        out = []
-        for band, (down, up) in enumerate(zip(self.down, self.up, strict=True)):
+        out: list[tuple[Tensor, Tensor | None]] = []
+        for down, up in zip(self.down, self.up, strict=True):
             low = down(x)
-            wide = up(low)
-            background = wide[:, :1].clamp(min=BACKGROUND_MIN)
-            contrast = ((x - wide) / background).clamp(max=CONTRAST_MAX)
-            out.append((2 * contrast if band else contrast, background))
+            out.append((x, up(low)))
             x = low
-        background = x[:, :1].clamp(min=BACKGROUND_MIN).mean((2, 3), keepdim=True)
-        return [*out, ((x / background).clamp(max=CONTRAST_MAX), background.expand_as(x[:, :1]))]
+        return [*out, (x, None)]
+
+    def _factor(self, band: int) -> float:
+        """What the contrasts of a band count."""
+        return 2.0 if 0 < band < self.levels else 1.0
 
     def _sensitivity(self, log_background: Tensor, band: int) -> Tensor:
         """Between the entries of the table. [B, 1, h, w] -> [B, 3, h, w]"""
@@ -171,3 +179,12 @@ class Visible(nn.Module):
         first, second = (table.index_select(1, at + i).unflatten(1, index.shape) for i in (0, 1))
         share = place - index
         return (10 ** (first * (1 - share) + second * share)).transpose(0, 1)
+
+
+def _contrast(x: Tensor, wide: Tensor | None, factor: float) -> tuple[Tensor, Tensor]:
+    """Weber contrast of a band [B, 3, h, w], and its background [B, 1, h, w]; without `wide` that of the mean."""
+    if wide is None:
+        background = x[:, :1].clamp(min=BACKGROUND_MIN).mean((2, 3), keepdim=True)
+        return (x / background).clamp(max=CONTRAST_MAX), background.expand_as(x[:, :1])
+    background = wide[:, :1].clamp(min=BACKGROUND_MIN)
+    return factor * ((x - wide) / background).clamp(max=CONTRAST_MAX), background

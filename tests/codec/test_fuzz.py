@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import vqcodec
+from fuzz.__main__ import Report
 from fuzz.cases import File, bomb, boundless_header, case, seeds
 from fuzz.claims import KINDS, claimed
 from fuzz.promises import Growth, check
@@ -124,3 +125,19 @@ def test_what_follows_another_format_is_not_read(tmp_path: Path) -> None:
             with pytest.raises(vqcodec.VQCError, match=r"not a \.vqc file"):
                 read("/dev/zero")
         assert growth.megabytes() < 10
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    assert Report.load(None) == Report.load(path) == Report()
+    report = Report(done=7, seconds=2.5, findings={"3": "hung"})
+    for name, number in (("sound", 2), ("sound", 3), ("picture", 1)):
+        report.count(name, number)
+    for value, number in ((1.0, 4), (3.0, 5), (2.0, 6)):
+        report.note("seconds", value, number, 100 * number)
+    report.save(path)
+    again = Report.load(path)
+    assert str(again) == str(report)
+    assert again.outcomes == {"sound": 5, "picture": 1}
+    assert tuple(again.worst["seconds"]) == (3.0, 5, 500)
+    assert again.done == 7

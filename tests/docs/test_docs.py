@@ -27,7 +27,7 @@ CHANGES = [
     (re.compile(r"--images KODAK|--kodak"), f"--images {ROOT}/none --quick"),
     (re.compile(r"benchmarks\.throughput$", re.M), "benchmarks.throughput --help"),
     (re.compile(r"benchmarks\.comparison"), "benchmarks.comparison --qualities 60 --beside JPEG"),
-    (re.compile(r"(benchmarks\.gallery|benchmarks\.speed\.tasks) .*"), r"\1 --help"),
+    (re.compile(r"(benchmarks\.gallery|benchmarks\.speed\.tasks|benchmarks\.speed\.memory) .*"), r"\1 --help"),
     (re.compile(r"^python -m benchmarks", re.M), "cd work && python -m benchmarks"),
     (re.compile(r"--only (overhead|cold|memory|targets).*"), "--help"),
     (re.compile(r"^python -m tests.fuzz .*$", re.M), f"cd {ROOT} && python -m tests.fuzz --files 300"),

@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,9 +85,11 @@ def to_planes(
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
     name = visible(str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture")))
-    twice = isinstance(image, str | Path) or (hasattr(image, "seekable") and image.seekable())
+    twice = Path(image).is_file() if isinstance(image, str | Path) else hasattr(image, "seekable") and image.seekable()
     with _unchanged(image, name), _opened(image, name, limits) as opened:
-        return _from_pil(opened, limits, name, strip, force_sdr, reopen=(lambda: Image.open(image)) if twice else None)
+        return _from_pil(
+            opened, limits, name, strip, force_sdr, reopen=(lambda: _opened(image, name, limits)) if twice else None
+        )
 
 
 @contextmanager
@@ -140,7 +142,7 @@ def _from_pil(
     strip: bool,
     force_sdr: bool,
     info: Mapping[str, Any] | None = None,
-    reopen: Callable[[], Image.Image] | None = None,
+    reopen: Callable[[], AbstractContextManager[Image.Image]] | None = None,
 ) -> Planes:
     try:
         limits.check_size(*image.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -60,7 +61,9 @@ def _unpack_as(image: ImageFile.ImageFile, packed: str) -> None:
     ]
 
 
-def brightened(image: Image.Image, reopen: Callable[[], Image.Image] | None, packed: str, name: str) -> Image.Image:
+def brightened(
+    image: Image.Image, reopen: Callable[[], AbstractContextManager[Image.Image]] | None, packed: str, name: str
+) -> Image.Image:
     """A picture of several samples of 16 bits that use no more than 12, which would be nearly black; any other as it is.
 
     Args:

@@ -1,4 +1,4 @@
-"""Sessions beside `check.sh`, each in an environment of its own: `nox -s docs`, `nox -s cluster`."""
+"""Sessions beside `check.sh`, each in an environment of its own: `nox -s docs`, `nox -s cluster`, `nox -s lowest`."""
 
 from __future__ import annotations
 
@@ -20,3 +20,10 @@ def cluster(session: nox.Session) -> None:
     """The examples with WebDataset and a local Ray. A large download, which is why CI does without."""
     session.install(*INSTALL, ".[cluster]", "pytest>=8")
     session.run("pytest", "tests/docs/test_cluster.py", *session.posargs)
+
+
+@nox.session(python="3.11", venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """The tests with the lowest versions that pyproject.toml allows: `nox -s lowest -- tests/cli`. A large download."""
+    session.install("--resolution", "lowest-direct", ".[dev]")
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", *session.posargs)

@@ -9,7 +9,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
 PATTERNS = (
-    "*.md", "benchmarks/README.md", "weights/*.md", "docs/*.md", "docs/images/*",
+    "*.md", "CITATION.cff", "benchmarks/README.md", "weights/*.md", "docs/*.md", "docs/images/*",
     "bitstream/vqbitstream/*.py", "codec/vqcodec/*/*.py", "examples/*.py", "browser/src/*",  # documents link to these
     "codec/vqcodec/desktop/*",
 )  # fmt: skip

@@ -1,9 +1,9 @@
 """One self-contained page of a benchmark's results: curves, BD-rates, every picture, and three to look at.
 
-    python -m benchmarks.report RESULTS_DIR --out report.html [--images DIR] [--model NAME|FILE] [--bpp RATE]
+    python -m benchmarks.report RESULTS_DIR --out report.html [--images DIR] [--model NAME|FILE] [--quality Q]
 
 RESULTS_DIR: where `benchmarks.rate_distortion` wrote. The three pictures are those on which vqcodec gains least, in the middle, and
-most on JPEG-O; they are coded anew. Without --images: from where the results were measured.
+most on JPEG-O; they are coded anew. Without --images: from where the results were measured; if they are not there, scikit-image's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from vqcodec.compare import divider
 from vqcodec.models.weights_file import ModelError
 
 from .bd_rate import WINDOW_DB
-from .codecs import build
-from .equal_bytes import shown
+from .equal_bytes import comparison, shown
 from .images import KODAK, Source, is_kodak, kodak_sources, sources
 from .metrics import METRICS
 from .results import FILE, Record, lines, measured, with_others
@@ -33,13 +32,15 @@ from .summary import ANCHOR, against_anchor, curves, per_image
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE / "published.json"
+PLOTLY = HERE / "plotly-basic.min.js"  # plotly.js-basic-dist-min 3.7.0 of npm, MIT
 TITLES = {
-    "psnr_db": "PSNR RGB", "psnr_y_db": "PSNR Y", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2", "butteraugli": "Butteraugli",
+    "ssimulacra2": "SSIMULACRA2", "psnr_db": "PSNR RGB", "psnr_y_db": "PSNR Y", "ms_ssim": "MS-SSIM", "butteraugli": "Butteraugli",
     "cvvdp": "ColorVideoVDP",
 }  # fmt: skip
 HEADINGS = TITLES | {"ms_ssim": "MS-SSIM (dB)", "butteraugli": "Butteraugli (negative)"}  # as they are interpolated
 MIDDLE_DB = sum(WINDOW_DB) / 2
-OTHERS = ("JPEG-O", "AVIF")
+OTHERS = ("JPEG", "AVIF", "JPEG XL")
+INSTEAD = ("coffee", "chelsea", "astronaut")
 
 
 def load(folder: Path) -> tuple[Record, list[Record], Record]:
@@ -164,37 +165,36 @@ def look(
     names: Sequence[str],
     gains: dict[str, Any],
     model: str,
-    bpp: float,
+    quality: float,
     measured_model: str | None,
 ) -> str:
     """The pictures of these names, each as every codec has it in the same bytes."""
-    missing = [n for n in names if n not in pictures]
-    if missing:
-        return f"<p>Not shown: {escape(', '.join(missing))} could not be found; name their folder by --images.</p>"
-    others, left_out = build(OTHERS, model)
-    codec = Codec(model)
+    codec, left_out = Codec(model), []
+    which = "The pictures are those on which ours gains least, in the middle, and most on JPEG-O"
+    if missing := [n for n in names if n not in pictures]:
+        which = f"{', '.join(missing)} could not be found (--images DIR): shown are photographs of scikit-image instead"
+        pictures = {name: Source(name) for name in INSTEAD}
+        names, gains = INSTEAD, {}
     if measured_model not in (None, codec.model_id.hex()):
         left_out.append(f"The curves are of model {measured_model}, these pictures of {codec.model_id.hex()}.")
     out = [
-        f"<p>Ours at about {bpp:g} bits per pixel; the others at the highest quality that takes no more bytes. The pictures are "
-        "those on which ours gains least, in the middle, and most on JPEG-O; shown is the middle of each. Drag the divider, or use the "
-        "arrow keys. Zoom by pinching, + and −, a double click, or the wheel once the picture was clicked; drag or Shift + arrows "
+        f"<p>Ours at quality {quality:g}; the others in the same bytes within 1 %, where they can. {escape(which)}. Shown is "
+        "the middle of each. Drag the divider, or use the arrow keys. Zoom by pinching, + and −, a double click, or the wheel "
+        "once the picture was clicked; drag or Shift + arrows "
         "to move about, 0 to see all.</p>",
         *(f"<p>{escape(line)}</p>" for line in left_out),
     ]
     for name in track(names, "pictures at equal bytes"):
         gain = gains.get(name)
         title = name if gain is None else f"{name}: BD-rate of ours against JPEG-O {_signed(gain)} %"
-        out.append(
-            divider.figure(title, shown(codec, list(others.values()), pictures[name].read(), bpp), left=1, right=2)
-        )
+        found = comparison(codec, pictures[name].read(), quality, OTHERS)
+        out += [f"<p>{escape(line)}</p>" for line in found.left_out]
+        out.append(divider.figure(title, shown(found), left=1, right=2))
     return "\n".join(out)
 
 
-def page(folder: Path, images: Path | None, model: str, bpp: float) -> str:
+def page(folder: Path, images: Path | None, model: str, quality: float) -> str:
     """The HTML. Raises SystemExit with one line, ModelError."""
-    from plotly.offline import get_plotlyjs
-
     run, points, summary = load(folder)
     names = list(dict.fromkeys(p["image"] for p in points))
     published, per_picture = references(names), summary["per_image_bd_rate"]
@@ -220,10 +220,10 @@ def page(folder: Path, images: Path | None, model: str, bpp: float) -> str:
         window=f"{WINDOW_DB[0]:g}–{WINDOW_DB[1]:g}",
         middle=f"{MIDDLE_DB:g}",
         rates=rates_table(summary),
-        look=look(found, chosen(gains, names), gains, model, bpp, run["model"]),
+        look=look(found, chosen(gains, names), gains, model, quality, run["model"]),
         record=record(run, names, published),
         data=json.dumps(data).replace("<", "\\u003c"),
-        plotly=get_plotlyjs().replace("</script", "<\\/script"),
+        plotly=PLOTLY.read_text().replace("</script", "<\\/script"),
         script=(HERE / "report.js").read_text() + divider.SCRIPT,
     )
 
@@ -234,10 +234,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report.html"))
     parser.add_argument("--images", type=Path, help="folder of the pictures; where they were measured if left out")
     parser.add_argument("--model", default="default", help="of the pictures that are shown")
-    parser.add_argument("--bpp", type=float, default=0.35, help="rate at which they are shown (default 0.35)")
+    parser.add_argument("--quality", type=float, default=60, help="at which they are shown (default 60)")
     options = parser.parse_args()
     try:
-        text = page(options.results, options.images, options.model, options.bpp)
+        text = page(options.results, options.images, options.model, options.quality)
     except ModelError as error:
         raise SystemExit(str(error)) from None
     options.out.write_text(text)

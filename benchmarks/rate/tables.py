@@ -25,24 +25,29 @@ JUDGES_RECORD = (
     ROOT / "benchmarks" / "results" / "judges" / "summary.json"
 )  # benchmarks.rate_distortion with all judges
 COLD_RECORD = ROOT / "benchmarks" / "results" / "speed" / "cold.json"  # benchmarks.speed.cold
-DOCUMENTS = ("README.md", "weights/README.md", "benchmarks/README.md", "docs/choosing-quality.md", "docs/limits.md")
+TASKS_RECORD = ROOT / "benchmarks" / "results" / "speed" / "tasks.json"  # benchmarks.speed.tasks
+GALLERY_RECORD = ROOT / "benchmarks" / "results" / "gallery" / "gallery.json"  # benchmarks.gallery --record
+DOCUMENTS = (
+    "README.md", "weights/README.md", "benchmarks/README.md", "docs/choosing-quality.md", "docs/limits.md", "docs/gallery.md",
+    "docs/perceptual.md",
+)  # fmt: skip
 MARKED = re.compile(r"(?<=<!-- results: )(\w+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 FIRST = (
-    "vqcodec for PSNR", "vqcodec", "vqcodec effort 9", "vqcodec effort 1", "AVIF", "AVIF for SSIMULACRA2", "AVIF for PSNR", "JPEG XL",
+    "vqcodec", "vqcodec effort 9", "vqcodec effort 1", "vqcodec for PSNR", "AVIF", "AVIF for SSIMULACRA2", "AVIF for PSNR", "JPEG XL",
     "WebP", "JPEG 2000", "JPEG-O",
 )  # fmt: skip
 METRICS = {
+    "ssimulacra2": "SSIMULACRA2",
     "psnr_db": "PSNR",
     "psnr_y_db": "PSNR Y",
     "ms_ssim": "MS-SSIM",
-    "ssimulacra2": "SSIMULACRA2",
     "butteraugli": "Butteraugli",
     "cvvdp": "ColorVideoVDP",
 }
 Summary = Mapping[str, Any]
 
 
-WORDS = {"codec", "command", "for", "settings", "version"}  # heads of columns to the left
+WORDS = {"codec", "command", "for", "picture", "settings", "task", "version"}  # heads of columns to the left
 USES = {
     10: "placeholders", 20: "thumbnails", 30: "previews, mail", 40: "small screens", 50: "pages of many pictures",
     60: "pages", 70: "good at full size", 80: "hard to tell apart without zoom", 90: "archives: no difference at normal distance",
@@ -202,9 +207,50 @@ def cold(_: Summary) -> str:
     )
 
 
+def installs(_: Summary) -> str:
+    """What installations weigh, of the cold record."""
+    if not COLD_RECORD.exists():
+        return "Not recorded yet.\n"
+    found = json.loads(COLD_RECORD.read_text())["installations"].values()
+    ours = sorted(i["site_packages_bytes"] / 1e6 for i in found if "vqcodec" in i.get("versions", i))
+    return f"An environment takes {ours[0]:.0f} MB without PyTorch, {ours[-1]:.0f} MB with a build of PyTorch for CPUs alone.\n"
+
+
+def tasks(_: Summary) -> str:
+    """Seconds of a user's tasks."""
+    if not TASKS_RECORD.exists():
+        return "Not recorded yet.\n"
+    record = json.loads(TASKS_RECORD.read_text())
+    names = list(record["rows"][0]["seconds"])
+    rows = [
+        [row["task"], *(f"{row['seconds'][name]:.2f} s" if name in row["seconds"] else "-" for name in names)]
+        for row in record["rows"]
+    ]
+    return (
+        f"{record['date'][:10]}, {record['machine']['processor']}, {record['machine']['cores']} cores, a folder of "
+        f"{record['pictures']} pictures, the least of {record['repeat']} runs, load of the machine before them "
+        f"{record['load_before']:.1f}, Pillow {record['versions']['pillow']}:\n\n" + _table(("task", *names), rows)
+    )
+
+
+def gallery(_: Summary) -> str:
+    """Figures of the pictures of the gallery."""
+    if not GALLERY_RECORD.exists():
+        return "Not recorded yet.\n"
+    record = json.loads(GALLERY_RECORD.read_text())
+    rows = [
+        [f"{f['picture']}, quality {f['quality']}", f["codec"], f"{f['ssimulacra2']:.1f}", f"{f['psnr_db']:.1f}",
+            f"{f['bytes']:,}", f["settings"]]
+        for f in record["figures"]
+    ]  # fmt: skip
+    head = ("picture", "codec", "SSIMULACRA2", "PSNR (dB)", "bytes", "settings")
+    return f"{record['date'][:10]}, model {record['model']}, Pillow {record['versions']['pillow']}:\n\n{_table(head, rows)}"
+
+
 TABLES: dict[str, Callable[[Summary], str]] = {
-    "bd": bd_rates, "cold": cold, "curve": curve, "judges": judges, "layers": layers, "looks": looks, "metrics": metrics,
-    "payload": payload, "qualities": qualities, "times": times,
+    "bd": bd_rates, "cold": cold, "curve": curve, "gallery": gallery, "installs": installs,
+    "judges": judges, "layers": layers, "looks": looks, "metrics": metrics,
+    "payload": payload, "qualities": qualities, "tasks": tasks, "times": times,
 }  # fmt: skip
 
 

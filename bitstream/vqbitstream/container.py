@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from vqbitstream.errors import CorruptError, TruncatedError, VQCError
-from vqbitstream.header import HEADER_BYTES, Header, unpack_header
+from vqbitstream.header import HEADER_BYTES, MAGIC, Header, unpack_header
 from vqbitstream.limits import Limits
 
 File = bytes | str | Path | IO[bytes]  # whole, a path, or open
@@ -248,11 +248,20 @@ def _read_open(file: IO[bytes], limits: Limits) -> bytes:
         raise VQCError(f"neither bytes, a path, nor an open file: {type(file).__name__}")
     name = getattr(file, "name", "the file")
     try:
-        data = file.read(limits.max_file_bytes + 1)
+        return _read_all(file, limits)
     except (OSError, ValueError) as error:  # ValueError: it is closed
         raise VQCError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    if not isinstance(data, bytes):
-        raise VQCError(f"{name}: is open as text; open it with mode 'rb'")
+
+
+def _read_all(file: IO[bytes], limits: Limits) -> bytes:
+    """All of an open file, which may be a device or a pipe without end: no more than the limit, and of another format no more than
+    the first bytes. Raises a VQCError."""
+    begin = file.read(len(MAGIC))
+    if not isinstance(begin, bytes):
+        raise VQCError(f"{getattr(file, 'name', 'the file')}: is open as text; open it with mode 'rb'")
+    if not MAGIC.startswith(begin[: len(MAGIC)]):
+        raise VQCError("not a .vqc file")
+    data = begin + file.read(limits.max_file_bytes + 1 - len(begin))
     limits.check_file(len(data))
     return data
 
@@ -267,8 +276,6 @@ def read_bytes(source: File, limits: Limits) -> bytes:
     try:
         limits.check_file(path.stat().st_size)
         with path.open("rb") as file:
-            data = file.read(limits.max_file_bytes + 1)  # a device or a pipe says nothing of its size
-        limits.check_file(len(data))
-        return data
+            return _read_all(file, limits)
     except (OSError, ValueError) as error:
         raise VQCError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,34 +59,42 @@ class TileCoder:
         self.layers = len(latent_coder.prior.groups)  # the most that a file can have
 
     def encode(
-        self, header: Header, latent: Ints, rate_weight: float, *, verify: bool, step: Callable[[int], None] = lambda _: None
-    ) -> CodedTiles:  # fmt: skip
+        self,
+        header: Header,
+        latents: Iterable[Ints],
+        rate_weight: float,
+        *,
+        verify: bool,
+        step: Callable[[int], None] = lambda _: None,
+        seen: Callable[[Rect, Ints], None] = lambda _, __: None,
+    ) -> CodedTiles:
         """Code every tile.
 
         Args:
             header: The header of the file.
-            latent: Integers [h, w, C of the file's layers]. They become what is decoded.
+            latents: Integers [h, w, C of the file's layers] of each tile in turn.
             rate_weight: See `Chooser.encode`.
             verify: Decode each tile again.
             step: Called with the number of positions of each tile that was coded, and again when it was verified.
+            seen: Called with each tile and what it decodes to, [h, w, C].
 
         Raises:
             CorruptError: With `verify`, if a tile does not decode to what was encoded.
         """
         tiles, bits = [], 0.0
-        for tile in header.tiles:
-            rows = latent[tile.top : tile.bottom, tile.left : tile.right].reshape(tile.area, -1)
+        for tile, latent in zip(header.tiles, latents, strict=True):
+            rows = latent.reshape(tile.area, -1)
             writers = [SectionWriter(self.tables) for _ in range(1 if header.single_section else header.layers)]
             sinks = writers * header.layers if header.single_section else writers
             decoded = self.latent_coder.encode(rows, tile.shape, header.step_code, header.tune, rate_weight, sinks)
             tiles.append([Section(w.finish(), w.index_crc) for w in writers])
             bits += sum(w.estimated_bits for w in writers)
-            latent[tile.top : tile.bottom, tile.left : tile.right] = decoded.reshape(*tile.shape, -1)
             step(tile.area)
             if verify:
                 if not np.array_equal(self.decode(header, tile.shape, tiles[-1], header.layers), decoded):
                     raise CorruptError("the file just coded does not decode to what was encoded; please report this")
                 step(tile.area)
+            seen(tile, decoded.reshape(*tile.shape, -1))
         return CodedTiles([tile[layer] for layer in range(len(tiles[0])) for tile in tiles], bits)
 
     def decode(

@@ -34,8 +34,7 @@ function checkHead(bytes, width, height) {
  */
 export function readOverlay(payload, { width, height, grey, all }) {
   const alpha = checkHead(payload, width, height);
-  const chunkEnd = 20 + new DataView(payload.buffer, payload.byteOffset).getUint32(16, true);
-  const pixels = readLossless(payload.subarray(0, chunkEnd), HEAD_BYTES, width, height);
+  const pixels = readLossless(payload, HEAD_BYTES, width, height);
   for (let at = 0; at < pixels.length; at++) {
     const pixel = pixels[at];
     const opacity = alpha ? pixel >>> 24 : 255;

@@ -227,7 +227,8 @@ function readTransforms(bits, width, height) {
 }
 
 /**
- * @param {Uint8Array} file A WebP file of one lossless chunk, whose head has been checked (see overlay.js).
+ * @param {Uint8Array} file A WebP file of one lossless chunk, whose head has been checked (see overlay.js). The byte that makes its length
+ *     even may be read, as libwebp does.
  * @param {number} at Where its pixels begin, after signature and sizes.
  * @returns {Uint32Array} width * height pixels: alpha, red, green and blue from the highest byte.
  * @throws {CorruptError}

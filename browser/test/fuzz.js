@@ -1,9 +1,9 @@
 /**
- * Mutated files through the decoder: `node browser/test/fuzz.js [FILES] [SEED]`. Only a VQCError may come
- * out, and most files are refused.
+ * Mutated files through the decoder: `node browser/test/fuzz.js [FILES] [SEED] [STATE]`. Only a VQCError may come out, and most files are
+ * refused. With STATE, a file's name, a run can be stopped at any time, and the same command goes on.
  */
 
-import { readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -11,9 +11,11 @@ import { crc32 } from "../src/checksum.js";
 import { VQCError } from "../src/errors.js";
 import { CONFORMANCE, bytesOf, decoderOf } from "./support.js";
 
-/** A small generator, so that a seed makes the same files again. */
-function generator(seed) {
-  let state = seed >>> 0 || 1;
+const NOTED = 1000; // files between two notes of what is done
+
+/** A small generator, so that a seed and a number make the same file again. */
+function generator(seed, number) {
+  let state = Math.imul(Math.imul(seed + 1, 0x9e3779b1) ^ (number + 1), 0x85ebca6b) >>> 0 || 1;
   return (n) => {
     state ^= state << 13;
     state ^= state >>> 17;
@@ -54,12 +56,12 @@ export function mutated(original, random) {
   return bytes;
 }
 
-/** Decodes so many mutated files. Returns how many were refused and decoded; throws what is no VQCError. */
-export async function fuzz(files, seed = 1) {
-  const random = generator(seed);
+/** Decodes mutated files up to a number. Returns how many were refused and decoded; throws what is no VQCError. */
+export async function fuzz(files, seed = 1, { counts = { refused: 0, decoded: 0 }, note = () => {} } = {}) {
   const names = readdirSync(join(CONFORMANCE, "files")).filter((name) => /^(tiny|loud)/.test(name));
-  const counts = { refused: 0, decoded: 0 };
-  for (let i = 0; i < files; i++) {
+  for (let i = counts.refused + counts.decoded; i < files; i++) {
+    if (i % NOTED === 0) note(counts);
+    const random = generator(seed, i);
     const name = names[random(names.length)];
     const decoder = await decoderOf(name.slice(0, 4));
     const bytes = mutated(bytesOf(CONFORMANCE, "files", name), random);
@@ -78,6 +80,10 @@ export async function fuzz(files, seed = 1) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [files = 10_000, seed = 1] = process.argv.slice(2).map(Number);
-  console.log(await fuzz(files, seed));
+  const [files = 10_000, seed = 1] = process.argv.slice(2, 4).map(Number);
+  const state = process.argv[4];
+  const counts = state && existsSync(state) ? JSON.parse(readFileSync(state)) : undefined;
+  const found = await fuzz(files, seed, { counts, note: (now) => state && writeFileSync(state, JSON.stringify(now)) });
+  if (state) writeFileSync(state, JSON.stringify(found));
+  console.log(found);
 }

@@ -141,7 +141,7 @@ def encode(
         max_size: Scale a larger picture down to this longer side, in pixels.
         lossless: Keep every pixel exactly; quality and effort mean nothing then. Without it, drawings and text are exact where that
             is smaller, and at quality 75 or more also what the model would ruin.
-        strip: Leave out ICC profile, EXIF and XMP.
+        strip: Leave out ICC profile, EXIF and XMP; the colours become sRGB.
         keep_hidden: Keep the colours where alpha is 0. Otherwise they become what costs least; with `lossless` they are kept anyway.
         force_sdr: Take a picture for HDR screens (PQ, HLG) as if it were an ordinary one, with a warning, instead of refusing it.
         verify: Decode the file's indices before returning it.

@@ -152,19 +152,17 @@ def identity(source: str | Path) -> tuple[int, ...] | None:
 
 
 def read(source: str, limits: Limits) -> bytes:
-    """All of a file or of stdin, up to the limit on a file's bytes. Raises a VQCError."""
+    """All of a .vqc file or of stdin, up to the limit on a file's bytes. Raises a VQCError."""
     import vqbitstream
 
-    if source != "-":
-        return vqbitstream.read_bytes(source, limits)
-    data = _stdin().read(limits.max_file_bytes + 1)
-    limits.check_file(len(data))
-    return data
+    return vqbitstream.read_bytes(_stdin() if source == "-" else source, limits)
 
 
 def read_stdin(limits: Limits) -> BytesIO:
-    """All of stdin as a file, named for messages. Raises a VQCError."""
-    file = BytesIO(read("-", limits))
+    """All of stdin, a picture of any format, as a file, named for messages. Raises a VQCError."""
+    data = _stdin().read(limits.max_file_bytes + 1)
+    limits.check_file(len(data))
+    file = BytesIO(data)
     file.name = "standard input"
     return file
 

@@ -14,14 +14,15 @@ from vqbitstream.limits import Limits
 
 from vqcodec import api
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
+from vqcodec.pictures.hidden import filled
 from vqcodec.pictures.metadata import INFO_KEYS, pillow_info
 from vqcodec.pictures.reading import to_planes
 
 FORMAT, MIME_TYPE, SUFFIX = "VQC", "image/x-vqc", ".vqc"
 DRAFT_SCALES = (2, 4, 8, 16)
-SAVE_OPTIONS = frozenset(
-    {"quality", "tune", "effort", "lossless", "icc_profile", "exif", "xmp", "save_all", "append_images"}
-)
+SAVE_OPTIONS = frozenset({
+    "quality", "tune", "effort", "lossless", "keep_hidden", "force_sdr", "icc_profile", "exif", "xmp", "save_all", "append_images"
+})  # fmt: skip
 _ANY_PIXELS, _ANY_SIDE_PX = 1 << 40, 1 << 32  # more than any memory holds
 
 
@@ -122,8 +123,8 @@ class VQCImageFile(ImageFile.ImageFile):
 def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
     """Save a picture.
 
-    Its options, as in `vqcodec.encode`: quality 1..100 (75), tune "eye" or "psnr", effort 1..9, lossless; also icc_profile (the
-    image's), exif (bytes or Image.Exif) and xmp.
+    Its options, as in `vqcodec.encode`: quality 1..100 (75), tune "eye" or "psnr", effort 1..9, lossless, keep_hidden, force_sdr; also
+    icc_profile (the image's), exif (bytes or Image.Exif) and xmp.
     """
     options = image.encoderinfo
     if unknown := sorted(set(options) - SAVE_OPTIONS):
@@ -139,7 +140,9 @@ def _save(image: Image.Image, file: IO[bytes], _: str | bytes) -> None:
         if not isinstance(value, bytes | None if key != "xmp" else bytes | str | None):
             raise ValueError(f"{key} must be bytes, not {type(value).__name__}")
     with _as_os_errors():
-        planes = to_planes(image, _limits(None), info=info)
+        planes = to_planes(image, _limits(None), force_sdr=bool(options.get("force_sdr")), info=info)
+        if not (options.get("keep_hidden") or options.get("lossless")):
+            planes = filled(planes)
         data, _stats = api.load_model().encode_planes(
             planes, quality=float(quality), tune=options.get("tune", DEFAULT_TUNE), effort=options.get("effort"),
             exact="all" if options.get("lossless") else "auto",

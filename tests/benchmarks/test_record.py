@@ -15,7 +15,7 @@ from benchmarks.rate.codecs import Ours
 from benchmarks.rate.images import Source
 from benchmarks.rate.metrics import psnr
 from benchmarks.rate.results import FILE, lines
-from benchmarks.rate.tables import DOCUMENTS, KODAK_RECORD, ROOT, filled
+from benchmarks.rate.tables import DOCUMENTS, GALLERY_RECORD, KODAK_RECORD, ROOT, filled
 
 RESULTS = KODAK_RECORD.parent
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
@@ -55,6 +55,11 @@ def test_the_shipped_curve_is_the_recorded_one() -> None:
 def test_the_record_names_the_shipped_model(folder: str) -> None:
     summary = json.loads((RESULTS / folder / "summary.json").read_text())
     assert summary["run"]["model"] == store.manifest()[0].model_id, UPDATE
+
+
+def test_the_gallery_is_of_the_shipped_model() -> None:
+    shipped = store.manifest()[0].model_id
+    assert json.loads(GALLERY_RECORD.read_text())["model"] == shipped, "python -m benchmarks.gallery --record"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -18,6 +18,7 @@ from vqbitstream import (
     TruncatedError,
     UnsupportedError,
     VQCError,
+    alpha,
 )
 from vqbitstream.alpha import pack_plane, unpack_plane
 from vqbitstream.entropy import FrequencyTables, SectionReader, SectionWriter
@@ -157,7 +158,11 @@ def test_tiles_cover_a_side_evenly(side_px: int) -> None:
 
 @pytest.mark.parametrize("kind", ["flat", "ramp", "noise", "mask"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (37, 53)])
-def test_alpha_is_lossless(kind: str, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("small", [False, True])
+def test_alpha_is_lossless(kind: str, shape: tuple[int, int], small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if small:  # bands of 16 rows, and a few bytes at a time
+        monkeypatch.setattr(alpha, "_BAND_PIXELS", 1)
+        monkeypatch.setattr(alpha, "_FED_BYTES", 7)
     rng = np.random.default_rng(0)
     y, x = np.indices(shape)
     plane = {

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from fuzz.readers import Run
 from fuzz.weights import FRAGMENTS, KINDS, Weights, hostile
 from support import ROOT
 from support.loud import LOUD, loud_tensors
@@ -34,6 +35,24 @@ def test_the_modules_pass_their_tests() -> None:
     done = subprocess.run([NODE, "--test", *tests], cwd=BROWSER, capture_output=True, text=True, check=False)
     failures = [line for line in done.stdout.splitlines() if line.strip().startswith(("not ok", "error:", "# fail"))]
     assert done.returncode == 0, "\n".join(failures[:20]) or done.stderr
+
+
+@pytest.mark.skipif(NODE is None, reason="no Node")
+def test_python_and_node_agree_about_mutated_files() -> None:
+    run = Run(2, None)
+    run.window(300)
+    run.node.close()
+    assert run.state["findings"] == {}
+    assert run.state["counts"]["decoded"] > 10
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no GCC")
+def test_the_kernels_keep_to_their_buffers() -> None:
+    command = ["sh", str(BROWSER / "kernels/sanitized/run.sh"), "200"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "cannot find -lasan" in done.stderr or "unrecognized" in done.stderr:
+        pytest.skip("GCC without sanitizers")
+    assert (done.returncode, done.stdout) == (0, "200 rounds\n"), done.stderr[-2000:]
 
 
 @pytest.mark.skipif(NODE is None, reason="no Node")

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
-from support import TINY, picture
+from support import FIXTURES, TINY, picture
 
 KILLS = int(os.environ.get("VQCODEC_KILLS", "4"))
 COMMAND = [sys.executable, "-m", "vqcodec.cli"]
@@ -198,6 +198,19 @@ def test_a_stdout_that_takes_no_help(command: list[str]) -> None:
             [sys.executable, "-m", "vqcodec.cli", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (done.returncode, done.stderr) == (1, "vqcodec: stdout: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", [["info"], ["info", "--json"], ["verify", "--json"]], ids=" ".join)
+def test_a_report_that_stdout_does_not_take(command: list[str]) -> None:
+    """It is not the file's fault."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *command, str(FIXTURES / "rgb.vqc")], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.endswith("vqcodec: stdout: No space left on device\n")
+    assert "rgb.vqc: No space" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["encode {photo} - -m {tiny}", "decode {file} -"])

@@ -236,6 +236,24 @@ def test_one_damaged_tile_leaves_the_others(codec: Codec) -> None:
     np.testing.assert_array_equal(image[:, 600:], sound[:, 600:])
 
 
+@pytest.mark.parametrize("size", [(1, 1), (70, 45), (130, 200)])
+def test_alpha_of_a_part_and_of_a_preview_is_that_of_the_whole(
+    codec: Codec, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vqbitstream.alpha, "_BAND_PIXELS", 1)  # bands of 16 rows
+    (width, height), rng = size, np.random.default_rng(0)
+    plane = rng.integers(0, 256, (height, width), dtype=np.uint8)
+    data = codec.encode_planes(Planes(picture(width, height), plane), quality=20, effort=1)[0]
+    for _ in range(20):
+        left, top = int(rng.integers(width)), int(rng.integers(height))
+        part = (left, top, int(rng.integers(1, width - left + 1)), int(rng.integers(1, height - top + 1)))
+        shown = np.asarray(codec.decode(data, region=part))[..., 3]
+        np.testing.assert_array_equal(shown, plane[top : top + part[3], left : left + part[2]])
+    for factor in (2, 4, 8, 16):
+        small = np.asarray(codec.decode(data, scale=1 / factor))[..., 3]
+        np.testing.assert_array_equal(small, np.asarray(Image.fromarray(plane).reduce(factor)))
+
+
 def test_a_damaged_alpha_is_shown_opaque_when_asked(codec: Codec) -> None:
     data = codec.encode(np.dstack([picture(60, 50), picture(60, 50)[..., 0]]))
     contents = vqbitstream.unpack(data, vqcodec.Limits())

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from click.testing import CliRunner, Result
 from PIL import Image
 from support import TINY, chromium, picture
 from vqcodec.cli.main import main
 from vqcodec.codec import Codec
-from vqcodec.compare import compare
+from vqcodec.compare import compare, others
 from vqcodec.pictures.psnr import psnr
+
+from benchmarks.rate import metrics
 
 
 def run(*arguments: str | Path, stdin: bytes | None = None) -> Result:
@@ -29,32 +32,63 @@ def image() -> Image.Image:
     return Image.fromarray(picture(400, 340, 3))
 
 
-def test_jpeg_is_the_largest_that_is_not_larger(codec: Codec, image: Image.Image) -> None:
-    sizes = {q: len(compare.jpeg_file(image, q)) for q in range(1, 96)}
-    for limit in (sizes[1], sizes[40] + 1, 10**9):
-        quality, data = compare.largest_within(lambda q: compare.jpeg_file(image, q), limit)
-        assert len(data) <= limit
-        assert quality == max(q for q, size in sizes.items() if size <= limit)
-    assert compare.largest_within(lambda q: compare.jpeg_file(image, q), 10) == (1, compare.jpeg_file(image, 1))
+def test_jpeg_of_a_whole_quality_is_pillows(image: Image.Image) -> None:
+    for mode in ("RGB", "L"):
+        for quality in (1, 49, 50, 88, 100):
+            expected = io.BytesIO()
+            image.convert(mode).save(expected, format="JPEG", quality=quality, optimize=True, subsampling="4:2:0")
+            assert others.jpeg_file(image.convert(mode), quality) == expected.getvalue()
+
+
+def test_nearest_is_the_nearest_of_all() -> None:
+    sizes = [10, 20, 40, 80, 160, 320]
+    for wanted in (1, 10, 29, 31, 90, 250, 999):
+        setting, data = others.nearest(lambda s: bytes(sizes[int(s)]), range(len(sizes)), wanted)
+        assert abs(len(data) - wanted) == min(abs(size - wanted) for size in sizes)
+        assert len(data) == sizes[int(setting)]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("wanted", [8_000, 20_000])
+def test_all_have_the_wanted_bytes(mode: str, wanted: int) -> None:
+    photograph = Image.fromarray(skimage.data.astronaut()).convert(mode)
+    for name in others.OTHERS:
+        coded = others.coded(name, photograph, wanted)
+        assert abs(len(coded.data) / wanted - 1) <= others.TOLERANCE, (name, coded.settings)
+        assert coded.decode(mode).mode == mode
+
+
+def test_a_codec_that_cannot_take_part_is_said(codec: Codec) -> None:
+    long = Image.fromarray(picture(others.MOST_PX["WebP"] + 1, 2))
+    found = compare.compare(codec, long, effort=1, names=("JPEG", "WebP"))
+    assert [v.name for v in found.versions] == ["vqcodec", "JPEG"]
+    assert found.lines[-1] == "WebP left out: its sides have at most 16383 pixels"
+    assert "<p>WebP left out" in compare.page(found, "long")
 
 
 def test_figures_are_those_of_the_files(codec: Codec, image: Image.Image) -> None:
     found = compare.compare(codec, image, quality=80)
     data = codec.encode(image, quality=80)
+    decoded = codec.decode(data)
     assert found.ours.file_bytes == len(data)
-    assert found.ours.psnr_db == psnr(np.asarray(image), np.asarray(codec.decode(data)))
+    assert found.ours.psnr_db == psnr(np.asarray(image), np.asarray(decoded))
+    assert found.ours.ssimulacra2 == pytest.approx(metrics.ssimulacra2(image, decoded), abs=0.05)
     assert found.ours.bpp == 8 * len(data) / (400 * 340)
-    quality = int(found.jpeg.settings.split(",")[0].removeprefix("quality "))
-    jpeg = compare.jpeg_file(image, quality)
-    assert found.jpeg.file_bytes == len(jpeg)
-    assert found.jpeg.psnr_db == psnr(np.asarray(image), np.asarray(Image.open(io.BytesIO(jpeg))))
-    assert (len(jpeg) <= len(data)) == (found.jpeg.note == "")
+    jpeg = found.others[0]
+    quality = float(jpeg.settings.split(",")[0].removeprefix("quality "))
+    file = others.jpeg_file(image, quality)
+    assert jpeg.file_bytes == len(file)
+    assert jpeg.psnr_db == psnr(np.asarray(image), np.asarray(Image.open(io.BytesIO(file))))
+    for other in found.others:
+        assert (abs(other.file_bytes / len(data) - 1) <= others.TOLERANCE) == (other.note == "")
     assert found.lines[0] == "original: 400x340 RGB"
+    assert [line.split(",")[0] for line in found.lines[1:]] == ["vqcodec", "JPEG", "WebP", "AVIF"]
 
 
 def test_what_is_the_original_has_no_finite_psnr(codec: Codec) -> None:
-    flat = compare.compare(codec, Image.new("L", (300, 200), 8), effort=1, quality=100)
-    assert flat.ours.figures.endswith(" bpp, inf dB")
+    flat = compare.compare(codec, Image.new("L", (300, 200), 8), effort=1, quality=100, names=())
+    assert flat.ours.figures.endswith(" bpp, SSIMULACRA2 100.0, inf dB")
+    assert "<h1>flat" in compare.page(flat, "flat")
 
 
 def test_crops_lie_where_the_difference_is() -> None:
@@ -73,8 +107,9 @@ def test_without_output_the_figures_are_printed(photo: Path, tmp_path: Path) -> 
     done = run(photo)
     assert done.exit_code == 0
     assert re.fullmatch(
-        r"original: 90x70 RGB\nvqcodec, quality 75, effort 5: [\d,]+ bytes, [\d.]+ bpp, [\d.]+ dB\n"
-        r"JPEG, quality \d+, 4:2:0, optimised: [\d,]+ bytes( \(its smallest, \d+ % more\))?, [\d.]+ bpp, [\d.]+ dB\n",
+        r"original: 90x70 RGB\nvqcodec, quality 75, effort 5: [\d,]+ bytes, [\d.]+ bpp, SSIMULACRA2 -?[\d.]+, [\d.]+ dB\n"
+        r"(\w+, quality [\d.]+, [^:]+(:\d:\d)?[^:]*: [\d,]+ bytes( \([+-][\d.]+ %, its nearest\))?, [\d.]+ bpp, "
+        r"SSIMULACRA2 -?[\d.]+, [\d.]+ dB\n){3}",
         done.stdout,
     )
     assert list(tmp_path.iterdir()) == [photo]
@@ -90,7 +125,7 @@ def test_a_sheet_of_any_picture(mode: str, size: tuple[int, int], tmp_path: Path
     assert done.exit_code == 0
     assert ("only the colours are compared" in done.stderr) == (mode == "RGBA")
     with Image.open(out) as sheet:
-        assert (sheet.mode, sheet.width) == ("RGB", 3 * 480 + 4 * compare.MARGIN_PX)
+        assert (sheet.mode, sheet.width) == ("RGB", 5 * 480 + 6 * compare.MARGIN_PX)
         assert min(480 * size[1] // size[0], 900) < sheet.height < 3500
 
 
@@ -132,13 +167,13 @@ def test_the_page_needs_nothing_else(page: Path) -> None:
     assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", markup)
     assert not re.search(r"<script[^>]*\ssrc|<link|@import", markup)
     assert "$" not in re.sub(r"data:image/webp;base64,[^\"]+", "", markup)
-    assert markup.count("data:image/webp;base64,") == 3 + 3 * compare.CROPS
+    assert markup.count("data:image/webp;base64,") == 5 + 5 * compare.CROPS
     assert "<h1>a &lt;b&gt;.png</h1>" in markup
 
 
 def test_a_large_picture_is_cut_to_its_middle(codec: Codec) -> None:
     wide = Image.fromarray(picture(compare.PAGE_PX + 200, 40))
-    html = compare.page(compare.compare(codec, wide, effort=1), "wide")
+    html = compare.page(compare.compare(codec, wide, effort=1, names=("JPEG",)), "wide")
     assert f"Shown is the middle {compare.PAGE_PX}×40." in html
     assert f'<img width="{compare.PAGE_PX}" height="40"' in html
 
@@ -157,15 +192,17 @@ def test_the_page_in_a_browser(browser: chromium.Page, page: Path) -> None:
     browser.open(page, 1200, 900)
     split = "Number(document.querySelector('.divider-handle').getAttribute('aria-valuenow'))"
     names = "[...document.querySelectorAll('.divider-tag b')].map(b => b.textContent)"
-    assert browser.run(names) == ["vqcodec", "JPEG"]
+    assert browser.run(names) == ["vqcodec", "AVIF"]
     assert browser.run(split) == 50
+    box = "(s => document.querySelector(s).getBoundingClientRect())"
+    assert browser.run(f"{box}('.divider-tags').bottom <= {box}('.divider-stage').top")  # tags do not cover the picture
     width = browser.run("document.querySelector('.divider-stage').clientWidth")
     browser.drag(browser.place(".divider-stage"), (width / 4, 0))
     assert browser.run(split) == pytest.approx(75, abs=1)
     browser.press("Home")
     assert browser.run(split) == 0
     crops = "[...document.querySelectorAll('.crops img')]"
-    assert browser.run(f"{crops}.length") == 3 * compare.CROPS
+    assert browser.run(f"{crops}.length") == 5 * compare.CROPS
     assert browser.run(f"{crops}.every(i => i.complete && i.naturalWidth === 160)")
     assert browser.run(f"getComputedStyle({crops}[0]).imageRendering") == "pixelated"
     browser.open(page, 390, 844, touch=True)

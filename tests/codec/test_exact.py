@@ -14,8 +14,10 @@ import skimage.data
 import vqbitstream
 import vqcodec
 from PIL import Image, ImageDraw
+from vqbitstream.geometry import latent_shape
 from vqcodec.codec import Codec
 from vqcodec.coding.exact import drawn, filled, lost
+from vqcodec.coding.guard import Guard
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -251,3 +253,28 @@ def test_noise_is_exact_where_that_is_smaller(shipped: Codec, wide: bool) -> Non
     data = shipped.encode(noise, quality=100, effort=1)
     assert (np.asarray(shipped.decode(data)).astype(int) - noise)[:, :1024].any() == 0
     assert len(data) < 1.1 * webp(noise) + 200
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("size", [(700, 300), (1100, 1100), (2060, 1040), (30, 20)])
+def test_the_guard_sees_across_tiles_what_the_whole_picture_shows(
+    codec: Codec, size: tuple[int, int], grey: bool
+) -> None:
+    """Tile by tile, from the last rows and columns of those before, as from the whole latent at once."""
+    width, height = size
+    header = codec.encoder.header(width, height, 80, "eye", grey=grey)
+    rows, columns = latent_shape(width, height)
+    random = np.random.default_rng(0)
+    latent = random.integers(-3000, 3000, (rows, columns, codec.prior.channels(header.layers)), dtype=np.int32)
+    shape = (height, width) if grey else (height, width, 3)
+    shown = codec.transforms.synthesise(latent, header, shape)
+    pixels = shown.copy()
+    blocks = random.random((rows, columns)) < 0.1
+    where = blocks.repeat(16, 0).repeat(16, 1)[:height, :width]
+    pixels[where] = 255 - pixels[where]
+    guard = Guard(codec.transforms, pixels, header, 80, "eye")
+    for tile in header.tiles:
+        guard(tile, latent[tile.top : tile.bottom, tile.left : tile.right])
+    np.testing.assert_array_equal(guard.lost, lost(pixels, shown, 80, "eye"))
+    assert guard.lost.any() == blocks.any()
+    assert not guard.lost[~blocks].any()

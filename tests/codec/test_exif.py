@@ -152,3 +152,38 @@ def test_any_bytes_are_cleaned_or_refused() -> None:
         assert len(out) <= len(exif)
         assert not out or cleaned(out, SIZE) == out
     assert 0 < refused < 2500
+
+
+def test_a_doubled_header_is_one() -> None:
+    source = io.BytesIO()
+    Image.fromarray(PIXELS).save(source, "JPEG", exif=b"Exif\0\0" * 2 + with_thumbnail())
+    planes = to_planes(source, Limits())
+    assert planes.colour.shape[:2] == (60, 40)
+    assert tags_of(planes.metadata["exif"])[0x112] == 1
+
+
+def test_xmp_says_the_dimensions_and_has_no_thumbnail() -> None:
+    xmp = """<x:xmpmeta><rdf:Description tiff:Orientation="6" tiff:ImageWidth="60" exif:PixelYDimension = '40'>
+<exif:PixelXDimension>60</exif:PixelXDimension><tiff:ImageLength>40</tiff:ImageLength><dc:title>60</dc:title>{}
+</rdf:Description></x:xmpmeta>"""
+    thumbnails = "<xmp:Thumbnails><rdf:Alt><rdf:li>/9j/4AAQ</rdf:li>\n</rdf:Alt></xmp:Thumbnails>"
+    image = Image.fromarray(PIXELS)
+    image.info["xmp"] = xmp.format(thumbnails).encode()
+    found = to_planes(image, Limits()).metadata["xmp"].decode()
+    turned = xmp.format("").replace('"6"', '"1"').replace('"60"', '"40"').replace("'40'", "'60'")
+    turned = turned.replace(">40</tiff", ">60</tiff").replace(">60</exif", ">40</exif")
+    assert found == turned
+
+
+def test_tiff_takes_exif_and_xmp() -> None:
+    tags = Image.Exif()
+    tags[0x010F], tags[0x8769], tags[0x8825] = "Maker", {0x9003: "2026:11:27 03:00:00"}, {1: "N"}
+    exif, xmp = tags.tobytes().removeprefix(b"Exif\0\0"), b"<x:xmpmeta/>"
+    for metadata in ({"exif": exif, "xmp": xmp}, {"xmp": xmp}, {"exif": exif}):
+        file = io.BytesIO()
+        write_picture(from_planes(Planes(PIXELS, None, metadata)), file, ".tif")
+        with Image.open(file) as back:
+            found = back.getexif()
+            assert back.info.get("xmp") == metadata.get("xmp")
+            assert found.get(0x010F) == ("Maker" if "exif" in metadata else None)
+            assert len(found.get_ifd(0x8769)) == len(found.get_ifd(0x8825)) == ("exif" in metadata)

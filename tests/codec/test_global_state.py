@@ -9,6 +9,7 @@ import contextlib
 import decimal
 import gc
 import hashlib
+import inspect
 import locale
 import os
 import random
@@ -180,6 +181,8 @@ STATES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "few digits": lambda: setting(sys.set_int_max_str_digits, 640, 4300),
     "no garbage collection": lambda: setting(lambda on: gc.enable() if on else gc.disable(), False, True),
 }
+if "fp32_precision" not in inspect.signature(torch.backends.mkldnn.flags).parameters:
+    del STATES["torch's convolutions in bfloat16"]  # older versions of torch cannot be set so
 OTHER_SEARCH = {
     "torch's matmul precision medium",
     "torch's convolutions in bfloat16",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fuzz.weights import FRAGMENTS, KINDS, Weights, bottleneck, hostile, mutated
 from support.loud import LOUD, loud_tensors
 from vqcodec.codec import Codec
 from vqcodec.coding.quality import QualityScale
+from vqcodec.generate import interpolation
 from vqcodec.models.weights_file import ModelError
 
 SIZES = LOUD.to_dict() | {"groups": list(LOUD.groups)}
@@ -67,6 +69,24 @@ def test_mutated_weights_are_refused_or_make_files_that_decode(
             codec.verify(data)
             assert codec.decode(data).size == (40, 20)
     assert 0 < loaded < 40
+
+
+@pytest.mark.parametrize("value", [65504, -65504])
+def test_a_loud_bottleneck_makes_files_that_decode(value: float, sound: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "loud.safetensors"
+    loud = {name: np.full_like(array, value) for name, array in bottleneck(LOUD.channels).items()}
+    loud["bottleneck.sigma"] = np.abs(loud["bottleneck.sigma"])
+    path.write_bytes(Weights(sound | loud, SIZES).pack())
+    codec, pixels = Codec(path), np.zeros((40, 40, 3), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        files = [
+            interpolation.sample_gaussian(codec, 40, 40),
+            *interpolation.interpolate(codec, pixels, 255 - pixels, 2),
+        ]
+    for data in files:
+        codec.verify(data)
+        assert codec.decode(data).size == (40, 40)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")

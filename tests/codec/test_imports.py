@@ -127,7 +127,7 @@ def test_reading_sampling_and_encoding_fast_never_import_torch_though_it_is_ther
     for line in (
         "encode -e 1 a.png", "encode -e 1 a.png b.png -o out -j 2", "info a.vqc", "models", "decode a.vqc c.png",
         "decode --layers 2 a.vqc d.png", "decode --crop 10,10,60,50 a.vqc e.png", "decode --allow-partial a.vqc f.png",
-        "decode -r out -o back -j 2", "sample --size 64x64 -o g.png", "compare -e 1 a.png -o h.html", "train --help",
+        "decode -r out -o back -j 2", "sample --size 64x64 -o g.png", "train --help",
     ):  # fmt: skip
         done = run_watched("-m", "vqcodec.cli", *line.split(), cwd=tmp_path)
         assert done.returncode == 0, f"{line}: {done.stderr}"

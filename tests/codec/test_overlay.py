@@ -6,6 +6,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from fuzz.promises import Growth
+from fuzz.webp import check
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -78,3 +80,12 @@ def test_damaged_pictures_are_refused_or_give_other_pixels_but_nothing_else() ->
         except CorruptError:
             refused += 1
     assert refused > 10
+
+
+def test_spoiled_exact_pixels_decode_or_are_refused() -> None:
+    growth = Growth()
+    outcomes = check(0, 3000)
+    assert growth.megabytes() < 20
+    assert outcomes["decoded"] > 300
+    assert outcomes["the exact pixels do not decode"] > 300
+    assert len(outcomes) > 5

@@ -281,7 +281,7 @@ def test_a_huge_icc_profile_is_left_out_of_png() -> None:
 
 def psd(layers: int) -> bytes:
     """A grey picture of 2x2 pixels and its layers, each of no pixels."""
-    layer = struct.pack(">4iH", 0, 0, 0, 0, 0) + b"8BIMnorm" + bytes(4) + struct.pack(">I", 8) + bytes(8)
+    layer = struct.pack(">4iH", 0, 0, 0, 0, 0) + b"8BIMnorm" + bytes(4) + struct.pack(">I", 12) + bytes(12)
     records = struct.pack(">h", layers) + layer * layers
     info = struct.pack(">I", len(records)) + records if layers else b""
     head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, 2, 2, 8, 1)

@@ -18,6 +18,8 @@ from vqcodec.codec import Codec
 from vqcodec.coding.descent import Descent
 from vqcodec.coding.search import WINDOW, Original, Search, _Region, searched, windows
 from vqcodec.vqvae.distortion import Distortion
+from vqcodec.vqvae.integers import restore
+from vqcodec.vqvae.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,11 @@ def shipped() -> Codec:
 def tensor(pixels: np.ndarray) -> torch.Tensor:
     colours = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
     return torch.from_numpy(colours.astype(np.float32) / 255 - 0.5)[None]
+
+
+def settled(codec: Codec) -> Network:
+    """As the search has it, and with the analysis."""
+    return restore(codec.weights.tensors, codec.config, settled=True).eval().requires_grad_(False)
 
 
 def cost(codec: Codec, pixels: np.ndarray, data: bytes, quality: float, tune: str) -> float:
@@ -119,12 +126,15 @@ def test_a_tile_sees_its_part_of_the_picture(codec: Codec, grey: bool) -> None:
     channels = codec.tile_coder.latent_coder.prior.channels(header.layers)
     latent = codec.transforms.analyse(pixels, header, channels)
     rows, columns = latent.shape[:2]
-    network, errors = codec.encoder.search.network, []
+    network, errors = settled(codec), []
     for tiles in (
         [Rect(0, rows, 0, columns)],
         [Rect(0, 3, 0, 5), Rect(0, 3, 5, columns), Rect(3, rows, 0, 5), Rect(3, rows, 5, columns)],
     ):
-        regions = [_Region(network, pixels, latent, tile, header, torch.device("cpu")) for tile in tiles]
+        regions = [
+            _Region(network, pixels, latent, Rect(0, rows, 0, columns), tile, header, torch.device("cpu"))
+            for tile in tiles
+        ]
         errors.append(sum(float(r.distortion(r.start)) for r in regions))
     assert errors[1] == pytest.approx(errors[0], rel=0.01)
     shown = codec.transforms.synthesise(latent, header, pixels.shape)
@@ -135,7 +145,7 @@ def test_a_tile_sees_its_part_of_the_picture(codec: Codec, grey: bool) -> None:
 
 def crop_descent(codec: Codec, tune: int, *, bfloat16: bool) -> tuple[Descent, torch.Tensor]:
     """A descent over two crops, and where it starts."""
-    network = codec.encoder.search.network
+    network = settled(codec)
     x = torch.cat([tensor(picture(64, 48, seed)) for seed in (1, 2)])
     log2_step = torch.tensor([-2.5, -3.5])
     features = network.features(log2_step, torch.full_like(log2_step, tune))

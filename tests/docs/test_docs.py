@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from support import ROOT, picture
 
@@ -24,9 +26,16 @@ CHANGES = [
     (re.compile(r"--minutes 60"), "--minutes 0.02 --batch 1 --crop 64 --threads 1"),
     (re.compile(r"--images KODAK|--kodak"), f"--images {ROOT}/none --quick"),
     (re.compile(r"benchmarks\.throughput$", re.M), "benchmarks.throughput --help"),
+    (re.compile(r"benchmarks\.comparison"), "benchmarks.comparison --qualities 60 --beside JPEG"),
+    (re.compile(r"(benchmarks\.gallery|benchmarks\.speed\.tasks|benchmarks\.speed\.memory) .*"), r"\1 --help"),
     (re.compile(r"^python -m benchmarks", re.M), "cd work && python -m benchmarks"),
     (re.compile(r"--only (overhead|cold|memory|targets).*"), "--help"),
     (re.compile(r"^python -m tests.fuzz .*$", re.M), f"cd {ROOT} && python -m tests.fuzz --files 300"),
+    (re.compile(r"^python -m tests.fuzz.webp .*$", re.M), f"cd {ROOT} && python -m tests.fuzz.webp --files 300"),
+    (
+        re.compile(r"^python -m tests.fuzz.claims$", re.M),
+        f"cd {ROOT} && python -m tests.fuzz.claims --side 300 --ways info decode",
+    ),
     (re.compile(r"^python (\S*examples/(?:ray_data|webdataset_shards)\.py) [^&\n]*", re.M), r"python \1 --help"),
     (re.compile(r"^python docs/"), f"python {ROOT}/docs/"),
 ]
@@ -88,6 +97,13 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if not target.startswith("http"):
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
 
 
 def test_the_diagram_is_what_its_program_draws(tmp_path: Path) -> None:

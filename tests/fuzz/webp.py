@@ -1,13 +1,23 @@
-"""Exact pixels that a stranger made: damaged WebP files, false sizes, other pictures than the tile's, mostly in a right frame."""
+"""`python -m tests.fuzz.webp --files 200000`: exact pixels that a stranger made, straight to their decoder.
+
+Damaged WebP files, false sizes, other pictures than the tile's, mostly in a frame that is right. Only a CorruptError may come out.
+"""
 
 from __future__ import annotations
 
+import argparse
+import collections
 import struct
+import time
 from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from vqbitstream.errors import CorruptError
+from vqcodec.pictures.overlay import pack_overlay, unpack_overlay
+
+from .promises import Growth
 
 Generator = np.random.Generator
 HEAD = struct.Struct("<4sI4s4sIBI")
@@ -125,3 +135,46 @@ def spoiled(payload: bytes, rng: Generator) -> bytes:
         return spoil(payload, rng) if rng.random() < 0.5 else b""
     bits = int(struct.unpack_from("<I", payload, STREAM)[0])
     return CHANGES[int(rng.integers(len(CHANGES)))](bits, payload[HEAD.size :], rng)
+
+
+def payloads() -> list[tuple[int, int, bytes]]:
+    """Height, width and payload of sound ones: noise, few colours, a gradient, one colour, holes, a tile's whole width."""
+    rng, out = np.random.default_rng(0), []
+    for height, width, levels in ((40, 50, 256), (20, 33, 4), (16, 16, 1), (3, 1024, 8)):
+        out.append((height, width, pack_overlay(rng.integers(0, levels, (height, width, 3), dtype=np.uint8))))
+    y, x = np.mgrid[:60, :80]
+    smooth = np.dstack([3 * x, 4 * y, x + y]).astype(np.uint8)
+    return [*out, (60, 80, pack_overlay(smooth)), (60, 80, pack_overlay(smooth, rng.random((60, 80)) < 0.5))]
+
+
+def check(begin: int, end: int) -> collections.Counter[str]:
+    """Decode the spoiled payloads of these numbers. Returns how often each outcome came; lets all but a CorruptError through."""
+    outcomes: collections.Counter[str] = collections.Counter()
+    sound = payloads()
+    for number in range(begin, end):
+        height, width, payload = sound[number % len(sound)]
+        try:
+            pixels, exact = unpack_overlay(spoiled(payload, np.random.default_rng((9, number))), height, width)
+        except CorruptError as error:
+            outcomes[str(error)] += 1
+        else:
+            assert pixels.shape == (height, width, 3)
+            assert exact.shape == (height, width)
+            outcomes["decoded"] += 1
+    return outcomes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--files", type=int, default=20_000)
+    options = parser.parse_args()
+    growth, begun = Growth(), time.process_time()
+    outcomes = check(0, options.files)
+    print(
+        f"{options.files} payloads, {time.process_time() - begun:.0f} s of processor time, growth {growth.megabytes():.0f} MB"
+    )
+    print(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from vqcodec.coding.search import Original, searched
 from vqcodec.vqvae.distortion import Distortion
 from vqcodec.vqvae.fused import FusedCoder
 from vqcodec.vqvae.grid import activation
+from vqcodec.vqvae.integers import restore
 
 pytestmark = pytest.mark.skipif(not usable(), reason="no kernels were compiled")
 Patch = pytest.MonkeyPatch
@@ -60,7 +61,7 @@ def test_the_distortion_is_that_of_torch(level: str, size: tuple[int, int], monk
 
 @pytest.mark.parametrize("log2_step", [0.5, -2.5, -5.5])
 def test_a_round_of_the_search_is_that_of_torch(codec: Codec, level: str, log2_step: float, monkeypatch: Patch) -> None:
-    network = codec.encoder.search.network
+    network = restore(codec.weights.tensors, codec.config, settled=True).eval().requires_grad_(False)
     steps = torch.tensor([log2_step, log2_step + 0.3])
     x = torch.cat([photograph(48, 64), photograph(48, 64, top=200)])
     features = network.features(steps, torch.zeros(2))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 import os
 import signal
@@ -52,7 +53,7 @@ class Interrupted(KeyboardInterrupt):
 def tell(line: str, *, err: bool = False) -> None:
     """Print a line on stdout, or on stderr. Control characters are shown as escapes, and so is what the encoding lacks."""
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
-    click.echo(visible(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
+    _echo(visible(line).encode(encoding, "backslashreplace").decode(encoding), err=err)
 
 
 def say(message: str) -> None:
@@ -65,7 +66,14 @@ def tell_json(value: object) -> None:
 
     JSON holds Unicode only. In a name that is not UTF-8, U+FFFD stands for each byte that is not; beside KEY, KEY_base64 has the bytes.
     """
-    click.echo(json.dumps(_unicode(value)))
+    _echo(json.dumps(_unicode(value)))
+
+
+def _echo(line: str, *, err: bool = False) -> None:
+    try:
+        click.echo(line, err=err)
+    except OSError as error:  # not about the file that the line is about
+        raise OSError(error.errno, error.strerror, "stderr" if err else "stdout") from None
 
 
 def _unicode(value: object) -> object:
@@ -90,6 +98,11 @@ def shown_usage_errors() -> Iterator[None]:
     except click.ClickException as error:
         error.message = visible(error.message)  # type: ignore[misc]
         raise
+
+
+def silence_pillow() -> None:
+    """Keep what Pillow's readers log off stderr: a bad picture is one line, ours."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def stop_politely(*, quietly: bool = False) -> None:

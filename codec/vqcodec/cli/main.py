@@ -11,7 +11,7 @@ import click
 from vqcodec.atomic import read
 from vqcodec.cli.archive import estimate, verify
 from vqcodec.cli.compare import compare
-from vqcodec.cli.console import Finite, guard, say, shown_usage_errors, stop_politely, tell, tell_json
+from vqcodec.cli.console import Finite, guard, say, shown_usage_errors, silence_pillow, stop_politely, tell, tell_json
 from vqcodec.cli.desktop import desktop
 from vqcodec.cli.generate import interpolate, sample
 from vqcodec.cli.models import models
@@ -51,6 +51,7 @@ class _Program(click.Group):
 def main() -> None:
     """A learned image codec: far smaller than JPEG, real files, exact on every machine."""
     stop_politely()
+    silence_pillow()
     wait_without_spinning()
 
 
@@ -90,7 +91,7 @@ def main() -> None:
 )
 @click.option("-m", "--model", default="default", show_default=True, help="A model's name or a weights file.")
 @click.option("--lossless", is_flag=True, help="Keep every pixel exactly; quality and effort mean nothing then.")
-@click.option("--strip", is_flag=True, help="Drop ICC profile, EXIF and XMP.")
+@click.option("--strip", is_flag=True, help="Drop ICC profile (colours become sRGB), EXIF and XMP.")
 @click.option("--keep-hidden", is_flag=True, help="Keep the colours under full transparency, which nobody sees.")
 @click.option("--force-sdr", is_flag=True, help="Take HDR pictures as if they were ordinary ones.")
 @click.option("--no-verify", is_flag=True, help="Do not decode the file's indices before writing it.")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import click
 
 
 def page(command: click.Group, name: str) -> str:
-    """The page `name(1)` in the man macros of troff."""
+    """The page `name(1)` in the man macros of troff. Its date is today's, or that of `$SOURCE_DATE_EPOCH`."""
+    now = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC)
     context = click.Context(command, info_name=name)
-    lines = [f'.TH {name.upper()} 1 "" "{name} {version(name)}" "User Commands"', ".SH NAME"]
+    lines = [f'.TH {name.upper()} 1 "{now:%Y-%m-%d}" "{name} {version(name)}" "User Commands"', ".SH NAME"]
     lines += [f"{name} \\- {_plain(command.get_short_help_str(200)).rstrip('.')}", ".SH SYNOPSIS"]
     lines += [f".B {name}", "COMMAND [OPTION]... [ARGUMENT]...", ".SH COMMANDS"]
     for key in command.list_commands(context):

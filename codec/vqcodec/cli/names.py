@@ -15,6 +15,7 @@ import click
 
 from vqcodec.pictures.suffixes import FILE_SUFFIX, PICTURE_SUFFIXES, RAW_SUFFIXES
 
+JPEG_SUFFIXES, TIFF_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif"}, {".tif", ".tiff"}
 LISTED_NAMES, LISTED_SUFFIXES = 6, 6  # of what was skipped
 
 
@@ -60,9 +61,12 @@ class Naming:
         return f"{FILE_SUFFIX} file" if self.suffix == FILE_SUFFIX else "picture"
 
     def beside(self, path: str | Path) -> str | None:
-        """The output for an input: the same path with another suffix."""
+        """The output for an input: the same path with another suffix; a.jpg.vqc becomes a.jpg as JPEG, and a.jpg.png as PNG."""
         if self.suffix is None or not Path(path).name:
             return None
+        without = Path(path).with_suffix("")
+        if self.suffix != FILE_SUFFIX and _same_format(without.suffix, self.suffix):
+            return str(without)
         return f"{path}{self.suffix}" if self.keep_suffix else str(Path(path).with_suffix(self.suffix))
 
     def known(self, path: str) -> bool:
@@ -164,6 +168,11 @@ def _walk(top: Path, naming: Naming, done: Plan) -> Iterator[Job]:
             elif done.folder is not None or source.suffix.lower() not in PICTURE_SUFFIXES | {FILE_SUFFIX}:
                 done.ignored.setdefault(str(top), []).append(str(within))  # not the outputs beside their inputs
     yield from problems
+
+
+def _same_format(one: str, other: str) -> bool:
+    one, other = one.lower(), other.lower()
+    return one == other or any({one, other} <= kind for kind in (JPEG_SUFFIXES, TIFF_SUFFIXES))
 
 
 def skipped(names: Sequence[str], kind: str, listed: int) -> str:

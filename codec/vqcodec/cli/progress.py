@@ -152,7 +152,9 @@ class Bar:
             from rich.progress import BarColumn, Progress, TextColumn
 
             columns = (BarColumn(None), TextColumn("{task.description}", markup=False))
-            self.shown = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+            console = Console(stderr=True)
+            # stderr stays what it is: the stand-in of older versions of rich says that it is no terminal
+            self.shown = Progress(*columns, console=console, transient=True, expand=True, redirect_stderr=False)
             self.shown.start()
             self.task = self.shown.add_task("", total=self.tally.total)
         self.shown.update(

@@ -118,9 +118,9 @@ class Encoding:
             )
         if self.delete_source and not larger:
             codec.verify(vqbitstream.read_bytes(target, limits), limits)
-            if identity(source) != before:
+            if Path(source).exists() and identity(source) != before:
                 raise ValueError(f"{source}: changed after it was read, so it is kept; {target} is of what it was")
-            Path(source).unlink()
+            Path(source).unlink(missing_ok=True)  # another process may have been here
         return Coded(header.width, header.height, size, len(data), reached)
 
     def differs(self, source: str, target: str) -> str | None:
@@ -250,8 +250,9 @@ def measured(codec: Codec, planes: Planes, data: bytes, limits: Limits) -> dict[
 def compare_files(
     source: str, output: str | None, settings: Settings, *, model: str, quality: float, tune: str, effort: int
 ) -> list[str]:
-    """Compare a picture with JPEG, and write a .html or .png if there is an output. Returns the figures, one line each."""
+    """Compare a picture with other codecs, and write a .html or .png if there is an output. Returns the figures, one line each."""
     from PIL import Image
+    from rich.console import Console
 
     from vqcodec import api
     from vqcodec.compare import compare as comparing
@@ -262,11 +263,13 @@ def compare_files(
     limits = settings.limits()
     planes = to_planes(read_stdin(limits) if source == "-" else source, limits, strip=True)
     if planes.alpha is not None:
-        warnings.warn(f"{source}: only the colours are compared: JPEG has no transparency", stacklevel=2)
-    comparison = comparing.compare(
-        api.load_model(model), Image.fromarray(planes.colour), quality=quality, tune=tune, effort=effort
-    )
+        warnings.warn(f"{source}: only the colours are compared, not the transparency", stacklevel=2)
     title = "standard input" if source == "-" else visible(Path(source).name)
+    codec, image = api.load_model(model), Image.fromarray(planes.colour)
+    with Console(stderr=True).status("vqcodec") as status:
+        comparison = comparing.compare(
+            codec, image, quality=quality, tune=tune, effort=effort, progress=lambda name: status.update(name)
+        )
     if target is not None and Path(target).suffix.lower() == ".html":
         html = comparing.page(comparison, title).encode()
         write(target, lambda file: file.write(html), settings.force)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vqcodec.atomic import OutputExists
-from vqcodec.cli.console import Failed, explained, stop_politely
+from vqcodec.cli.console import Failed, explained, silence_pillow, stop_politely
 from vqcodec.cli.names import finished
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ class _Worker:
 def _serve(pipe: Connection[Any, Any], work: Work) -> None:
     """A worker: tasks in, outcomes out, until the pipe is closed."""
     stop_politely(quietly=True)
+    silence_pillow()
     with suppress(Exception):  # whatever it is, every task will tell
         work.prepare()
     with suppress(EOFError, OSError, KeyboardInterrupt):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from vqbitstream import Contents, Header
-from vqbitstream.alpha import unpack_plane
+from vqbitstream.alpha import plane_bands
 from vqbitstream.errors import CorruptError, TruncatedError, UnsupportedError
 from vqbitstream.geometry import PATCH_PX, Rect, latent_shape
 from vqbitstream.tiles import Progress, Steps, TileCoder
@@ -112,7 +113,7 @@ class Decoder:
             if data or not header.layers:
                 exact_pixels(header, tile, data)
         if contents.alpha is not None:
-            unpack_plane(contents.alpha, header.height, header.width)
+            deque(plane_bands(contents.alpha, header.height, header.width), maxlen=0)
 
     def latent(self, contents: Contents) -> Latent:
         """The whole latent, int32 [h, w, C of the file's layers]. Raises a VQCError."""
@@ -140,15 +141,28 @@ class Decoder:
         try:
             if contents.alpha is None:
                 raise CorruptError("alpha is missing")
-            plane = unpack_plane(contents.alpha, header.height, header.width)
+            return _alpha_of(contents.alpha, header, shown, factor)
         except CorruptError as error:
             if problems is None:
                 raise
             problems.append(f"{error}, shown opaque")
             return np.full(shown.shape, 255, dtype=np.uint8)
-        whole = Rect.of(plane.shape)
-        seen = plane[shown.scale(factor).intersect(whole).within(whole)]
-        return seen if factor == 1 else _reduced(seen, factor)
+
+
+def _alpha_of(data: bytes, header: Header, shown: Rect, factor: int) -> Pixels:
+    """See `Decoder._alpha`. Takes memory for the pixels `shown`, and time for the rows down to them. Raises CorruptError."""
+    out = np.empty(shown.shape, dtype=np.uint8)
+    wanted = shown.scale(factor).intersect(Rect(0, header.height, 0, header.width))
+    for top, band in plane_bands(data, header.height, header.width):
+        part = Rect(top, top + len(band), 0, header.width).intersect(wanted)
+        if part.area:
+            seen = band[part.top - top : part.bottom - top, part.left : part.right]
+            row = (part.top - wanted.top) // factor
+            seen = seen if factor == 1 else _reduced(np.ascontiguousarray(seen), factor)
+            out[row : row + len(seen)] = seen
+        if wanted.bottom <= top + len(band) < header.height:
+            break
+    return out
 
 
 def exact_pixels(header: Header, tile: Rect, data: bytes | None) -> tuple[Pixels, npt.NDArray[np.bool_]]:

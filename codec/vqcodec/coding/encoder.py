@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,23 @@ from vqbitstream.alpha import unpack_plane
 from vqbitstream.choice import SEARCH_RATE_WEIGHT, default_rate_weight
 from vqbitstream.container import LAYER_OVERHEAD_BYTES
 from vqbitstream.errors import CorruptError
-from vqbitstream.geometry import latent_shape
+from vqbitstream.geometry import Rect, latent_shape
 from vqbitstream.header import unpack_header
 from vqbitstream.limits import BOUNDLESS
 from vqbitstream.tiles import CodedTiles, Progress, Steps, TileCoder
 
 from vqcodec.coding.defaults import DEFAULT_TUNE
 from vqcodec.coding.exact import GUARDED_QUALITY, Exact, ExactParts
-from vqcodec.coding.quality import EFFORT_WITHOUT_TORCH, ROUNDS, QualityScale, chosen_effort, search_noise, tune_number
+from vqcodec.coding.guard import Guard
+from vqcodec.coding.quality import (
+    EFFORT_WITHOUT_TORCH,
+    ROUNDS,
+    SEARCH_HALO,
+    QualityScale,
+    chosen_effort,
+    search_noise,
+    tune_number,
+)
 from vqcodec.models.store import Weights
 from vqcodec.pictures.planes import Pixels, Planes
 from vqcodec.runtimes.strips import Latent, Transforms
@@ -131,14 +141,20 @@ class Encoder:
         elif exact != "none":
             parts.keep_drawn(lambda shown: self._draft(shown, header))
         coded, bits = [], 0.0
+
+        def code(report: Progress | None) -> tuple[CodedTiles, Guard | None]:
+            guarded = exact == "auto" and quality >= GUARDED_QUALITY
+            guard = Guard(self.transforms, parts.rest, parts.header, quality, tune) if guarded else None
+            return self._code(parts.rest, parts.header, effort, rate_weight, verify, report, guard), guard
+
         if parts.header.layers:
-            found, decoded = self._code(parts.rest, parts.header, effort, rate_weight, verify, progress)
+            found, guard = code(progress)
             if exact != "none" and parts.keep_smaller(_tile_bytes(found, header)) and parts.header.layers:
-                found, decoded = self._code(parts.rest, parts.header, effort, rate_weight, verify, None)
+                found, guard = code(None)
         if parts.header.layers:
             coded, bits = found.sections, found.estimated_bits
-            if exact == "auto" and quality >= GUARDED_QUALITY:
-                parts.keep_lost(self.transforms.synthesise(decoded, header, pixels.shape), quality, tune)
+            if guard:
+                parts.keep(guard.lost)
         pixels_kept = parts.packed()
         coded = coded if parts.header.layers else []
         if verify:
@@ -149,26 +165,33 @@ class Encoder:
         return data, EncodeStats(bits, sum(len(s.payload) for s in coded), len(data))
 
     def _code(
-        self, pixels: Pixels, header: Header, effort: int, rate_weight: float | None, verify: bool, progress: Progress | None
-    ) -> tuple[CodedTiles, Latent]:  # fmt: skip
-        """The layers of a picture, and the latent that they decode to."""
+        self, pixels: Pixels, header: Header, effort: int, rate_weight: float | None, verify: bool,
+        progress: Progress | None = None, guard: Guard | None = None,
+    ) -> CodedTiles:  # fmt: skip
+        """The layers of a picture. Only one tile is in memory at a time; `guard` sees what each decodes to."""
         rows, columns = latent_shape(header.width, header.height)
         rounds = ROUNDS[effort]
         if rate_weight is None:
             rate_weight = SEARCH_RATE_WEIGHT if rounds else default_rate_weight(header.log2_step)
         step = Steps(progress, (2 + rounds + verify) * rows * columns)
         channels = self.tile_coder.latent_coder.prior.channels(header.layers)
-        latent = self.transforms.analyse(pixels, header, channels, step)
-        if rounds:
-            latent = self.search.improve(
-                pixels, latent, header, rate_weight=rate_weight, rounds=rounds, noise=search_noise(rounds), progress=step
-            )  # fmt: skip
-        return self.tile_coder.encode(header, latent, rate_weight, verify=verify, step=step), latent
+
+        def latents() -> Iterator[Latent]:
+            for tile in header.tiles:
+                area = tile.grow(SEARCH_HALO, Rect(0, rows, 0, columns)) if rounds else tile
+                latent = self.transforms.analyse(pixels, header, channels, area)
+                step(tile.area)
+                yield latent if not rounds else self.search.improve(
+                    pixels, latent, area, tile, header,
+                    rate_weight=rate_weight, rounds=rounds, noise=search_noise(rounds), progress=step,
+                )  # fmt: skip
+
+        nothing = lambda _, __: None  # noqa: E731
+        return self.tile_coder.encode(header, latents(), rate_weight, verify=verify, step=step, seen=guard or nothing)
 
     def _draft(self, pixels: Pixels, header: Header) -> list[int]:
         """About how many bytes the layers of each tile of a picture take."""
-        coded, _ = self._code(pixels, header, EFFORT_WITHOUT_TORCH, None, False, None)
-        return _tile_bytes(coded, header)
+        return _tile_bytes(self._code(pixels, header, EFFORT_WITHOUT_TORCH, None, False), header)
 
 
 def _tile_bytes(coded: CodedTiles, header: Header) -> list[int]:

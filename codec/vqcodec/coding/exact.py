@@ -118,9 +118,9 @@ class ExactParts:
             self.rest = filled(self.pixels, self.mask)
         return found
 
-    def keep_lost(self, decoded: Pixels, quality: float, tune: str) -> None:
-        """Make blocks exact that a decoded picture has lost."""
-        self.mask |= lost(self.rest, decoded, quality, tune)
+    def keep(self, blocks: Mask) -> None:
+        """Make blocks exact, whatever they take."""
+        self.mask |= blocks
 
     def packed(self) -> list[bytes]:
         """The exact pixels of each tile; an empty list if there are none."""
@@ -191,8 +191,11 @@ def lost(original: Pixels, decoded: Pixels, quality: float, tune: str) -> Mask:
     typical = 255**2 / 10 ** (float(np.interp(quality, curve[:, 0], curve[:, 2])) / 10)
     out = []
     for before, after in _bands(original, decoded):
-        error = np.square(before.astype(np.float32) - after).mean((2, 3))
-        gone = (error > LOST_SHARE * _variance(before)) & (error > LOST_TIMES * typical)
+        apart = before.astype(np.float32) - after
+        flat = apart.reshape(*apart.shape[:2], -1)
+        error = np.einsum("...i,...i->...", flat, flat) / flat.shape[2]
+        gone = error > LOST_TIMES * typical
+        gone[gone] = error[gone] > LOST_SHARE * _variance(before[gone])
         out.append(gone | (error > RUINED_TIMES * typical))
     return np.concatenate(out)
 

@@ -19,6 +19,7 @@ DEFAULT_EFFORT, EFFORT_WITHOUT_TORCH = 5, 1
 ROUNDS = (0, 0, 1, 1, 2, 3, 6, 12, 24, 60)  # of the encoder's search; index: effort
 NOISY_ROUNDS = 10  # as many make use of noise
 NOISE = 0.2  # steps
+SEARCH_HALO = 2  # latent positions around what is searched that its picture is made with
 
 Curve = npt.NDArray[np.float64]  # rows of quality, bits per pixel, PSNR in dB, SSIMULACRA2, rising
 # Where the search starts: of each tune the mean of five photographs, with the shipped weights (of SSIMULACRA2, Kodak's).

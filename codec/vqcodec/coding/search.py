@@ -21,6 +21,7 @@ from vqbitstream.geometry import CELL, PATCH_PX, Rect
 from vqbitstream.header import Header
 
 from vqcodec.coding.descent import Descent
+from vqcodec.coding.quality import SEARCH_HALO
 from vqcodec.models.store import Weights
 from vqcodec.pictures.planes import Pixels
 from vqcodec.runtimes.strips import UNIT, Latent
@@ -29,8 +30,7 @@ from vqcodec.vqvae.distortion import Distortion
 from vqcodec.vqvae.integers import restore
 from vqcodec.vqvae.network import Network
 
-HALO = 2  # positions around a window that its picture is made with
-WINDOW = 32  # largest side of what is searched at once, in latent positions: it bounds the memory
+WINDOW = 24  # largest side of what is searched at once, in latent positions: it bounds the memory
 
 
 class Original:
@@ -112,20 +112,23 @@ class Search:
     def __init__(self, weights: Weights, device: str) -> None:
         with building_modules():
             network = restore(weights.tensors, weights.config, settled=True).eval().requires_grad_(False)
+            del network.analysis  # large, and the encoder has its own
             self.network: Network = network.to(device)
         self.device = torch.device(device)
         mkldnn = torch.backends.mkldnn.is_available()
         self.bfloat16 = self.device.type != "cpu" or (mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
     def improve(
-        self, pixels: Pixels, latent: Latent, header: Header, *, rate_weight: float, rounds: int, noise: float,
-        progress: Callable[[int], None],
+        self, pixels: Pixels, latent: Latent, area: Rect, tile: Rect, header: Header, *, rate_weight: float, rounds: int,
+        noise: float, progress: Callable[[int], None],
     ) -> Latent:  # fmt: skip
-        """Search, window by window, for a better latent.
+        """Search a tile, window by window, for a better latent.
 
         Args:
             pixels: The picture, uint8 [H, W, 3] or [H, W].
             latent: Of the analysis, int32 [h, w, C of the file's layers] in 2^-14 of the unit of pixels.
+            area: What `latent` covers: the tile, and `SEARCH_HALO` positions around it where the picture has them.
+            tile: Latent positions.
             header: The header of the file.
             rate_weight: See `Chooser.encode`.
             rounds: See `Descent.run`.
@@ -133,17 +136,17 @@ class Search:
             progress: Called with each window's number of positions, once a round.
 
         Returns:
-            A latent like `latent`.
+            The tile's latent, like `latent`.
         """
-        better = np.empty_like(latent)
+        better = np.empty((*tile.shape, latent.shape[2]), dtype=np.int32)
         with plain_torch():
-            for window in (part for tile in header.tiles for part in windows(tile)):
-                region = _Region(self.network, pixels, latent, window, header, self.device)
+            for window in windows(tile):
+                region = _Region(self.network, pixels, latent, area, window, header, self.device)
                 descent = Descent(
                     self.network, region.log2_step, region.features, region.distortion, header.layers, rate_weight, self.bfloat16
                 )  # fmt: skip
                 found = descent.run(region.start, rounds, noise=noise, progress=partial(progress, window.area))
-                better[window.top : window.bottom, window.left : window.right] = _integers(found)
+                better[window.within(tile)] = _integers(found)
         return better
 
 
@@ -169,18 +172,17 @@ class _Region:
     """A window of the picture, and what the search needs of its surroundings."""
 
     def __init__(
-        self, network: Network, pixels: Pixels, latent: Latent, window: Rect, header: Header, device: torch.device
+        self, network: Network, pixels: Pixels, latent: Latent, area: Rect, window: Rect, header: Header, device: torch.device
     ) -> None:  # fmt: skip
         self.network = network
         self.log2_step = torch.tensor([header.log2_step], dtype=torch.float32, device=device)
         self.features = network.features(self.log2_step, torch.full_like(self.log2_step, header.tune))
-        whole = Rect.of(latent.shape)
-        outer = window.grow(HALO, whole)
-        around = latent[outer.within(whole)].astype(np.float32) / UNIT
+        outer = window.grow(SEARCH_HALO, area)
+        around = latent[outer.within(area)].astype(np.float32) / UNIT
         self.around = torch.from_numpy(around)[None].to(device)
         self.inside, self.inside_px = window.within(outer), window.scale(PATCH_PX).within(outer.scale(PATCH_PX))
         self.start = self.around[:, self.inside[0], self.inside[1]]
-        shown = pixels[window.scale(PATCH_PX).within(whole)]
+        shown = pixels[window.scale(PATCH_PX).within(Rect(0, 0, 0, 0))]
         grey = shown.ndim == 2
         planes = np.repeat(shown[..., None], 3, axis=2) if grey else shown
         picture = torch.from_numpy(planes.astype(np.float32) / 255 - 0.5)[None].to(device)

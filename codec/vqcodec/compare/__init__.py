@@ -1,1 +1,1 @@
-"""A picture beside JPEG at the same number of bytes."""
+"""A picture beside JPEG, WebP and AVIF at the same number of bytes."""

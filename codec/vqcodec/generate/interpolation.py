@@ -9,7 +9,8 @@ import vqbitstream
 from torch import Tensor
 from vqbitstream import Contents, Header, Limits
 from vqbitstream.choice import default_rate_weight
-from vqbitstream.geometry import CELL, latent_shape
+from vqbitstream.geometry import CELL, Rect, latent_shape
+from vqbitstream.prior import LATENT_LIMIT
 
 from vqcodec.codec import Codec
 from vqcodec.coding.defaults import DEFAULT_QUALITY
@@ -97,9 +98,11 @@ def sample_gaussian(
 
 
 def encode_latent(codec: Codec, latent: npt.NDArray[np.floating], header: Header) -> bytes:
-    """Latent [h, w, C] in the unit of pixels to a .vqc file, by the encoder's rate-aware choice."""
-    whole = np.rint(latent[..., : codec.prior.channels(header.layers)] * UNIT).astype(np.int32)
-    coded = codec.tile_coder.encode(header, whole, default_rate_weight(header.log2_step), verify=False)
+    """Latent [h, w, C] in the unit of pixels to a .vqc file, by the encoder's rate-aware choice; values are brought into range."""
+    whole = np.rint(np.nan_to_num(latent[..., : codec.prior.channels(header.layers)] * UNIT))
+    whole = np.clip(whole, -LATENT_LIMIT, LATENT_LIMIT).astype(np.int32)
+    tiles = (whole[tile.within(Rect.of(whole.shape))] for tile in header.tiles)
+    coded = codec.tile_coder.encode(header, tiles, default_rate_weight(header.log2_step), verify=False)
     return vqbitstream.pack(Contents(header, coded.sections))
 
 

@@ -89,7 +89,7 @@ def read_weights(path: Path, *, checked: bool = False) -> tuple[Arrays, dict[str
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise ModelError(f"{path}: no such weights file") from None
-    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelError(f"{path}: not a readable weights file ({reason})") from None
     if not checked and (reason := out_of_range(tensors)):

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_MIN, _SAMPLE_MAX = 258, 262, 340, 341  # TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT, _SAMPLE_MIN, _SAMPLE_MAX = 258, 262, 339, 340, 341  # TIFF tags
+_UNSIGNED = 1
 _WHITE_IS_ZERO = 0
 _ASSUMED_BITS = (8, 10, 12)  # of 16-bit files whose values use no more
-_RANGES = (1.0, 255.0, 65535.0)
+_RANGES = (1.0, 255.0, 1023.0, 4095.0, 32767.0, 65535.0)
 _OUTLIERS = 0.001  # share of a float picture's pixels that may lie above its range
+SIXTEEN_BITS = 65535.0
 _STACK_LEVEL = 7
+NEARLY_BLACK = 16  # high bytes below it are those of at most 12 bits
 
 
 def from_deep(image: Image.Image, name: str) -> Image.Image:
@@ -28,11 +31,13 @@ def from_deep(image: Image.Image, name: str) -> Image.Image:
     """
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
+    if tags and _first(tags.get(_BITS_PER_SAMPLE)) == 32 and _first(tags.get(_SAMPLE_FORMAT, _UNSIGNED)) == _UNSIGNED:
+        values = values.view(np.uint32)  # Pillow takes them as signed
     if image.mode.startswith("I;"):
         bottom, top = 0.0, _stated(tags)
-        top = _of_fewer_bits(values, top, name)
+        top = of_fewer_bits(int(values.max()), top, name)
     elif image.mode == "I" and image.format in ("PNG", "PPM"):
-        bottom, top = 0.0, _of_fewer_bits(values, 65535.0, name)  # Pillow scales theirs to 16 bits
+        bottom, top = 0.0, of_fewer_bits(int(values.max()), SIXTEEN_BITS, name)  # Pillow scales theirs to 16 bits
     else:
         bottom, top = _assumed(values, tags, image.mode, name)
     inside = np.clip(np.nan_to_num(np.asarray(values, dtype=np.float32)), bottom, top) - np.float32(bottom)
@@ -45,16 +50,21 @@ def from_deep(image: Image.Image, name: str) -> Image.Image:
     return grey
 
 
+def _first(value: object) -> object:
+    """Of a tag, whose value may be one of several."""
+    return value[0] if isinstance(value, tuple) and value else value
+
+
 def _stated(tags: dict[int, object]) -> float:
     """The largest value of a file of 16 bits, of which a TIFF may use fewer."""
     bits = tags.get(_BITS_PER_SAMPLE, 16)
     return float(2 ** max(bits if isinstance(bits, tuple) else (bits,)) - 1)
 
 
-def _of_fewer_bits(values: npt.NDArray[np.generic], top: float, name: str) -> float:
-    largest = int(values.max())
+def of_fewer_bits(largest: int, top: float, name: str) -> float:
+    """The top of the range of samples of 16 bits whose largest value this is: `top`, or that of 8, 10 or 12 bits, with a warning."""
     for bits in _ASSUMED_BITS:
-        if 0 < largest < 2**bits - 1 < top:
+        if 0 < largest < 2**bits < top:
             warnings.warn(
                 f"{name}: 16 bits, but no value above {largest}: taken as {bits} bits", stacklevel=_STACK_LEVEL
             )
@@ -64,18 +74,19 @@ def _of_fewer_bits(values: npt.NDArray[np.generic], top: float, name: str) -> fl
 
 def _assumed(values: npt.NDArray[np.generic], tags: dict[int, object], mode: str, name: str) -> tuple[float, float]:
     """The range of floats or of 32-bit integers: what a TIFF states, or the least usual one that all but outliers lie in."""
-    stated = [tags.get(tag) for tag in (_SAMPLE_MIN, _SAMPLE_MAX)]
-    low, high = (
-        float(v[0] if isinstance(v, tuple) else v) if isinstance(v, int | float | tuple) else None for v in stated
-    )
+    stated = [_first(tags.get(tag)) for tag in (_SAMPLE_MIN, _SAMPLE_MAX)]
+    low, high = (float(value) if isinstance(value, int | float) else None for value in stated)
     if high is not None and np.isfinite(high) and high > (low or 0.0):
         return low or 0.0, high
     finite = values[np.isfinite(values)]
     usual = float(np.quantile(finite, 1 - _OUTLIERS, method="lower")) if finite.size else 0.0
     top = next((t for t in _RANGES if usual <= t), usual)
-    if mode == "I" and top == 1.0:
-        top = 255.0
-    above = int((finite > top).sum())
-    clipped = f" ({above} pixels above become white)" if above else ""
+    if mode == "I":
+        top = max(top, 255.0)
+    elif 1 < usual < top / NEARLY_BLACK:
+        top = usual
+    outside = {"above": int((finite > top).sum()), "below": int((finite < 0).sum())}
+    told = ", ".join(f"{count} {where}" for where, count in outside.items() if count)
+    clipped = f" (pixels clipped: {told})" if told else ""
     warnings.warn(f"{name}: mode {mode}, taken as 0..{top:g}{clipped} and rounded to 8 bits", stacklevel=_STACK_LEVEL)
     return 0.0, top

@@ -1,4 +1,5 @@
-"""What a file says of its colours outside an ICC profile: cICP, gAMA and cHRM of PNG, nclx of AVIF and HEIF, Adobe RGB of EXIF.
+"""What a file says of its colours outside an ICC profile: cICP, gAMA and cHRM of PNG, nclx of AVIF and HEIF, colours of JPEG 2000,
+primaries of TIFF and EXIF, Adobe RGB of EXIF.
 
 Numbers of primaries and transfers are those of ITU-T H.273.
 """
@@ -31,7 +32,12 @@ TRANSFERS: dict[int, Curve] = {
 HDR = {16: "PQ", 18: "HLG"}
 UNSPECIFIED = 2
 _SCREEN_GAMMA = 1 / 2.2
-_CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # ISO boxes -> bytes before what they hold
+_CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}  # ISO boxes -> bytes before what they hold
+_JP2_ORDINARY = {16, 17, 18}  # enumerated colour spaces: sRGB, grey, sYCC
+_JP2_CONVERTED = {12, 14}  # CMYK, Lab: their own modes
+_WHITE_POINT, _PRIMARIES = 318, 319  # tags of TIFF, and so of EXIF
+_NTSC_GAMMA = 2.2  # TIFF 6.0's default
+_NEAR = 0.002  # of chromaticities
 _HEAD_BYTES = 1 << 18
 _CHUNKS = 1000
 
@@ -63,19 +69,39 @@ def label_of(image: Image.Image) -> Label | None:
     if image.format == "PNG":
         code = _png_code(file) if file is not None else None
         return code or (None if "srgb" in image.info else _png_curves(image))
-    if image.format in ("AVIF", "HEIF"):
-        return _iso_code(file) if file is not None else None
+    if isinstance(nclx := image.info.get("nclx_profile"), dict):  # by pillow-heif
+        return of_codes("nclx", nclx.get("color_primaries", 0), nclx.get("transfer_characteristics", 0))
+    if image.format in ("AVIF", "HEIF", "JPEG2000"):
+        found = _colour_box(file) if file is not None else None
+        return found if isinstance(found, Label) else None
     return None
 
 
-def adobe_label(tags: Image.Exif) -> Label | None:
-    """The label that cameras write for Adobe RGB: colour space 2, or "R03" in the interoperability IFD."""
+def jp2_profile(image: Image.Image) -> bytes:
+    """The ICC profile of an opened JPEG 2000 that is not loaded yet, which Pillow does not read; empty if it has none."""
+    file = getattr(image, "fp", None)
+    found = _colour_box(file) if file is not None and image.format == "JPEG2000" else None
+    return found if isinstance(found, bytes) else b""
+
+
+def exif_label(tags: Image.Exif) -> Label | None:
+    """The label that cameras write for Adobe RGB (colour space 2, or "R03" in the interoperability IFD), or primaries."""
     exif = tags.get_ifd(IFD.Exif)
     space = exif.get(0xA001)
     interop = tags.get_ifd(IFD.Interop).get(1) if space == 0xFFFF and IFD.Interop in exif else None
     if space == 2 or (isinstance(interop, str) and interop.startswith("R03")):
         return Label("EXIF", ADOBE_RGB, (563 / 256,))
-    return None
+    return None if space == 1 else _of_primaries(tags.get(_WHITE_POINT), tags.get(_PRIMARIES))
+
+
+def _of_primaries(white: object, primaries: object) -> Label | None:
+    """Of the tags of TIFF; None if there are no such primaries, or they are those of sRGB."""
+    if not isinstance(white, tuple) or not isinstance(primaries, tuple) or (len(white), len(primaries)) != (2, 6):
+        return None
+    values = tuple(float(v) for v in (*white, *primaries))
+    if all(abs(a - b) <= _NEAR for a, b in zip(values, BT709, strict=True)):
+        return None
+    return Label("primaries", values if _sane(values) else None, (_NTSC_GAMMA,))  # type: ignore[arg-type]
 
 
 def of_codes(source: str, primaries: int, transfer: int) -> Label | None:
@@ -103,7 +129,11 @@ def _png_code(file: IO[bytes]) -> Label | None:
             (length,) = struct.unpack(">I", head[:4])
             if head[4:] == b"cICP":
                 body = file.read(4)
-                return of_codes("cICP", body[0], body[1]) if length == len(body) == 4 else None
+                if length != 4 or len(body) != 4:
+                    return None
+                label = of_codes("cICP", body[0], body[1])
+                plain = body[2:] == b"\0\1"  # RGB of the full range
+                return label if plain or (label and label.hdr) else Label("cICP", None, None)
             file.seek(length + 4, 1)
         return None
     finally:
@@ -119,7 +149,7 @@ def _png_curves(image: Image.Image) -> Label | None:
     if gamma is not None and abs(gamma / _SCREEN_GAMMA - 1) > 0.02:
         curve = (1 / gamma,) if 0.1 < gamma < 10 else None
     primaries: Chromaticities | None = BT709
-    if chromaticity is not None and any(abs(a - b) > 0.002 for a, b in zip(chromaticity, BT709, strict=True)):
+    if chromaticity is not None and any(abs(a - b) > _NEAR for a, b in zip(chromaticity, BT709, strict=True)):
         primaries = tuple(map(float, chromaticity)) if _sane(chromaticity) else None  # type: ignore[assignment]
     return Label("gAMA and cHRM" if chromaticity and gamma else "cHRM" if chromaticity else "gAMA", primaries, curve)
 
@@ -134,8 +164,8 @@ def _sane(chromaticity: tuple[float, ...]) -> bool:
     return white[1] > 0.01 and (all(t > 1e-3 for t in turns) or all(t < -1e-3 for t in turns))
 
 
-def _iso_code(file: IO[bytes]) -> Label | None:
-    """nclx of a colr box of an AVIF or HEIF file, of its first item."""
+def _colour_box(file: IO[bytes]) -> Label | bytes | None:
+    """The first colr box of an AVIF, HEIF or JP2 file that says more than a profile which Pillow reads."""
     place = file.tell()
     try:
         file.seek(0)
@@ -145,15 +175,20 @@ def _iso_code(file: IO[bytes]) -> Label | None:
     return _in_boxes(head, 0, len(head))
 
 
-def _in_boxes(head: bytes, start: int, end: int) -> Label | None:
+def _in_boxes(head: bytes, start: int, end: int) -> Label | bytes | None:
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", head, start)
         if size < 8:
             return None
         stop = min(start + size, end)
-        if kind == b"colr" and head[start + 8 : start + 12] == b"nclx" and stop - start >= 18:
-            primaries, transfer = struct.unpack_from(">HH", head, start + 12)
-            return of_codes("nclx", primaries, transfer)
+        body = head[start + 8 : stop]
+        if kind == b"colr" and body[:4] == b"nclx" and len(body) >= 10:
+            return of_codes("nclx", *struct.unpack_from(">HH", body, 4))
+        if kind == b"colr" and body[:1] in (b"\2", b"\3") and len(body) > 3:  # of JP2
+            return body[3:]
+        if kind == b"colr" and body[:1] == b"\1" and len(body) >= 7:
+            (space,) = struct.unpack_from(">I", body, 3)
+            return None if space in _JP2_ORDINARY | _JP2_CONVERTED else Label(f"space {space}", None, None)
         if kind in _CONTAINERS and (found := _in_boxes(head, start + 8 + _CONTAINERS[kind], stop)):
             return found
         start += size

@@ -13,6 +13,11 @@ from vqcodec.pictures import exif as exif_blocks
 
 EXIF_HEADER = b"Exif\x00\x00"
 INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}  # the file's names of metadata -> Pillow's
+_XMP_DIMENSIONS = [  # axis of (width, height)
+    (re.compile(rb"((?:exif:PixelXDimension|tiff:ImageWidth)\s*(?:=\s*[\"']|>)\s*)(\d+)"), 0),
+    (re.compile(rb"((?:exif:PixelYDimension|tiff:ImageLength)\s*(?:=\s*[\"']|>)\s*)(\d+)"), 1),
+]
+_XMP_THUMBNAILS = re.compile(rb"<(xmp|xap):Thumbnails\b[^>]*(?<!/)>.*?</\1:Thumbnails\s*>", re.DOTALL)
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
 
 
@@ -20,7 +25,7 @@ def exif_of(image: Image.Image, name: str) -> Image.Exif:
     """The EXIF tags of a picture; if they are damaged, none, with a warning."""
     try:
         if exif := image.info.get("exif"):
-            exif_blocks.cleaned(exif.removeprefix(EXIF_HEADER), (1, 1))
+            exif_blocks.cleaned(_bare(exif), (1, 1))
         return image.getexif()
     except Exception:  # whatever Pillow's parser raises on it
         warnings.warn(f"{name}: its EXIF is damaged, and left out", stacklevel=6)
@@ -33,12 +38,17 @@ def given(info: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Image.
     tags = Image.Exif()
     try:
         if exif := info.get("exif") or b"":
-            exif_blocks.cleaned(exif.removeprefix(EXIF_HEADER), (1, 1))
+            exif_blocks.cleaned(_bare(exif), (1, 1))
             tags.load(exif)
     except Exception:
         warnings.warn(f"{name}: its EXIF is damaged, and left out", stacklevel=6)
         return {key: value for key, value in info.items() if key != "exif"}, Image.Exif()
     return info, tags
+
+
+def _bare(exif: bytes) -> bytes:
+    """EXIF without its header, which some cameras write twice."""
+    return exif.removeprefix(EXIF_HEADER).removeprefix(EXIF_HEADER)
 
 
 def collected(info: Mapping[Any, Any], tags: Image.Exif) -> dict[str, bytes]:
@@ -50,8 +60,8 @@ def collected(info: Mapping[Any, Any], tags: Image.Exif) -> dict[str, bytes]:
     if not isinstance(exif, bytes) or not exif:  # formats whose EXIF is not one block, such as TIFF
         kept = exif_blocks.descriptive(tags)
         exif = kept.tobytes() if len(kept) else b""
-    if exif.removeprefix(EXIF_HEADER):
-        found["exif"] = exif.removeprefix(EXIF_HEADER)
+    if bare := _bare(exif):
+        found["exif"] = bare
     if isinstance(xmp, str):
         xmp = xmp.encode()
     if isinstance(xmp, bytes) and xmp:
@@ -79,8 +89,16 @@ def upright(metadata: Mapping[str, bytes], size: tuple[int, int], name: str) -> 
     if exif:
         out["exif"] = exif
     if "xmp" in out:
-        out["xmp"] = _XMP_ORIENTATION.sub(rb"\g<1>1", out["xmp"])
+        out["xmp"] = _upright_xmp(out["xmp"], size)
     return out
+
+
+def _upright_xmp(xmp: bytes, size: tuple[int, int]) -> bytes:
+    """XMP whose orientation is 1, whose dimensions are these, and which has no thumbnails: they show another picture."""
+    xmp = _XMP_THUMBNAILS.sub(b"", _XMP_ORIENTATION.sub(rb"\g<1>1", xmp))
+    for pattern, axis in _XMP_DIMENSIONS:
+        xmp = pattern.sub(rb"\g<1>%d" % size[axis], xmp)
+    return xmp
 
 
 def pillow_info(metadata: Mapping[str, bytes], size: tuple[int, int], name: str) -> dict[str, bytes]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,27 +14,48 @@ from PIL import ImageCms
 
 from vqcodec.pictures.labels import HDR, Chromaticities, Curve
 
-_SPACES = {b"RGB ": ("RGB", "RGBA"), b"GRAY": ("L", "LA"), b"CMYK": ("CMYK",), b"Lab ": ("LAB",)}
+_SPACES = {b"RGB ": ("RGB", "RGBA"), b"GRAY": ("L", "LA")}
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_HDR_NAME = re.compile(r"(?<![A-Za-z])(PQ|HLG)(?![A-Za-z])")
 _MONITOR_CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
 
 
 def belongs(profile: bytes, mode: str) -> bool:
-    """Whether a profile can be read, and is one for pictures of this mode ("L", "LA", "RGB", "RGBA", "CMYK" or "LAB")."""
+    """Whether a profile can be read, and is one for pictures of this mode ("L", "LA", "RGB" or "RGBA")."""
     if len(profile) < 132 or profile[36:40] != b"acsp" or profile[12:16] not in _MONITOR_CLASSES:
         return False
     if mode not in _SPACES.get(profile[16:20], ()):
         return False
-    try:
-        ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    colours = mode.removesuffix("A")
+    try:  # a profile may open, and still lack what converts
+        ImageCms.buildTransform(ImageCms.ImageCmsProfile(io.BytesIO(profile)), _srgb(), colours, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return False
     return True
 
 
+@cache
+def _srgb() -> Any:
+    return ImageCms.createProfile("sRGB")
+
+
 def hdr_of(profile: bytes) -> str:
-    """ "PQ" or "HLG" if a profile's cicp tag says so, else empty."""
+    """ "PQ" or "HLG" if a profile's cicp tag or its name says so, else empty."""
+    return _hdr_by_tag(profile) or _hdr_by_name(profile)
+
+
+def _hdr_by_name(profile: bytes) -> str:
+    """By names such as "ITUR_2100_PQ_FULL" (W3C's note on PQ in PNG) or "Rec. ITU-R BT.2100 HLG"."""
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return ""
+    found = _HDR_NAME.search(name)
+    return found[1] if found else ""
+
+
+def _hdr_by_tag(profile: bytes) -> str:
     for tag in range(struct.unpack_from(">I", profile, 128)[0] if len(profile) >= 132 else 0):
         entry = profile[132 + 12 * tag : 144 + 12 * tag]
         if len(entry) < 12:

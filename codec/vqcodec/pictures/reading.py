@@ -6,8 +6,8 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +21,9 @@ from vqcodec.atomic import identity
 from vqcodec.pictures import colour, raw
 from vqcodec.pictures import metadata as meta
 from vqcodec.pictures.deep import from_deep
-from vqcodec.pictures.labels import adobe_label, label_of
+from vqcodec.pictures.labels import exif_label, jp2_profile, label_of
 from vqcodec.pictures.planes import ImageError, ImageTensor, Picture, Planes
+from vqcodec.pictures.unpacking import brightened, mend, unpacking_of
 
 _TURN = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -60,7 +61,7 @@ def to_planes(
         image: A PIL image, a path, an open binary file, a uint8 array [H, W], [H, W, 2], [H, W, 3] or [H, W, 4], a torch.uint8
             tensor [C, H, W], or planes.
         limits: What to accept.
-        strip: Leave out ICC profile, EXIF and XMP.
+        strip: Leave out ICC profile, EXIF and XMP; the colours become sRGB.
         force_sdr: Take a picture for HDR screens as if it were an ordinary one, with a warning.
         info: icc_profile, exif and xmp that replace those of a PIL image.
 
@@ -84,8 +85,11 @@ def to_planes(
             f"the picture: neither a path, an open file, an image, an array nor a tensor: {type(image).__name__}"
         )
     name = visible(str(image if isinstance(image, str | Path) else getattr(image, "name", "the picture")))
+    twice = Path(image).is_file() if isinstance(image, str | Path) else hasattr(image, "seekable") and image.seekable()
     with _unchanged(image, name), _opened(image, name, limits) as opened:
-        return _from_pil(opened, limits, name, strip, force_sdr)
+        return _from_pil(
+            opened, limits, name, strip, force_sdr, reopen=(lambda: _opened(image, name, limits)) if twice else None
+        )
 
 
 @contextmanager
@@ -138,6 +142,7 @@ def _from_pil(
     strip: bool,
     force_sdr: bool,
     info: Mapping[str, Any] | None = None,
+    reopen: Callable[[], AbstractContextManager[Image.Image]] | None = None,
 ) -> Planes:
     try:
         limits.check_size(*image.size)
@@ -148,28 +153,33 @@ def _from_pil(
     try:
         if (frames := _frames(image)) > 1:
             warnings.warn(f"{name} has {frames} frames: only one is kept", stacklevel=4)
-        label = label_of(image)
+        label, unread = label_of(image), jp2_profile(image)
+        mend(image, name)
+        packed = unpacking_of(image)
         stored = str(getattr(image, "tile", ()))  # gone after loading
         image.load()
+        image = brightened(image, reopen, packed, name)
         kept: Mapping[Any, Any]
         kept, exif = (image.info, meta.exif_of(image, name)) if info is None else meta.given(info, name)
-        metadata = meta.collected(kept, exif)
+        metadata = meta.collected({"icc_profile": unread} | dict(kept), exif)
+        if info is None and kept.get("icc_profile", b"") is None:  # Pillow's word for it
+            warnings.warn(f"{name}: its ICC profile is damaged, and left out", stacklevel=4)
         orientation = meta.orientation_of(exif, metadata.get("xmp", b""))
-        upright = image.transpose(_TURN[orientation]) if orientation in _TURN else image
+        upright = _turned(image, orientation)
         metadata = meta.upright(metadata, upright.size, name)
         plain = _plain(upright, name, stored)
         if image.mode in ("CMYK", "LAB"):
             metadata.pop("icc", None)
         else:
-            colour.settle(metadata, label or adobe_label(exif), plain.mode, name, force_sdr=force_sdr)
+            colour.settle(metadata, label or exif_label(exif), plain.mode, name, force_sdr=force_sdr)
+        if strip:
+            plain, metadata = colour.in_srgb(plain, metadata.get("icc", b""), name), {}
     except VQCError:
         raise
     except Image.DecompressionBombError:
         raise LimitError(f"{name}: more than twice the limit of {limits.max_pixels} pixels") from None
     except Exception as error:
         raise ImageError(f"{name}: {reason(error)}") from None
-    if strip:
-        metadata = {}
     for key, value in metadata.items():
         try:
             limits.check_metadata(key.upper(), len(value))
@@ -181,6 +191,17 @@ def _from_pil(
         return Planes(array, None, metadata)
     pixels = array[..., 0] if colours == 1 else array[..., :3]
     return Planes(np.ascontiguousarray(pixels), np.ascontiguousarray(array[..., -1]), metadata)
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture upright, with what its file says of its samples."""
+    if orientation not in _TURN:
+        return image
+    turned = image.transpose(_TURN[orientation])
+    turned.format = image.format
+    if hasattr(image, "tag_v2"):
+        setattr(turned, "tag_v2", image.tag_v2)  # noqa: B010
+    return turned
 
 
 def _frames(image: Image.Image) -> int:
@@ -198,6 +219,9 @@ def _plain(image: Image.Image, name: str, stored: str) -> Image.Image:
     grey = mode in _GREY_MODES
     if image.has_transparency_data:
         transparent = image.info.get("transparency")
+        if mode == "1" and transparent == 1:  # white, which Pillow has as 255, before version 12.1
+            image = image.copy()
+            image.info["transparency"] = 255
         if mode == "RGB" and isinstance(transparent, tuple) and ";16" in stored:  # in 16 bits, but the pixels are 8
             image = image.copy()
             image.info["transparency"] = tuple(t >> 8 for t in transparent)

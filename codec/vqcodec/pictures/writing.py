@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from io import BytesIO
 from typing import IO, Any
 
-from PIL import Image
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK, PngInfo
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from vqcodec.pictures.exif import cleaned, descriptive
 from vqcodec.pictures.metadata import EXIF_HEADER, pillow_info
@@ -88,17 +88,16 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str, *, quality: 
         elif key not in keeps or (kind == "JPEG" and key != "icc_profile" and len(options[key]) > _JPEG_SEGMENT_BYTES):
             warnings.warn(f"{_NAMES[key]} left out: {kind} cannot hold it", stacklevel=3)
             del options[key]
-    if "exif" in options and kind == "TIFF":  # its writer takes any tag for one of its own
-        options["exif"] = _descriptive(options["exif"])
     plain = image.copy()
     plain.info = {}
+    if kind == "WEBP" or (kind == "AVIF" and image.mode == "LA"):  # these have no grey
+        plain = _coloured(plain, options)
+    if kind == "TIFF":
+        _use_tiff_tags(options)
     if "xmp" in options and kind == "PNG":
         text = PngInfo()
         text.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
         options["pnginfo"] = text
-    if "xmp" in options and kind == "TIFF":
-        options["tiffinfo"] = ImageFileDirectory_v2()
-        options["tiffinfo"][_XMP_TAG] = options.pop("xmp")
     if kind in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = LOSSY_QUALITY if quality is None else quality
     if kind == "JPEG" and options["quality"] >= FULL_COLOUR_FROM:
@@ -120,11 +119,35 @@ def write_picture(image: Image.Image, file: IO[bytes], suffix: str, *, quality: 
         write_picture(bare, file, suffix, quality=quality)
 
 
-def _descriptive(exif: bytes) -> bytes:
-    """What of EXIF describes the picture, or the same if it is damaged: then the writer says so."""
+def _use_tiff_tags(options: dict[str, Any]) -> None:
+    """EXIF and XMP as tags of a TIFF. Its writer takes any tag of EXIF for one of its own, so only those that describe the picture."""
     tags = Image.Exif()
+    if "exif" in options:
+        try:
+            tags.load(options["exif"])
+            tags = descriptive(tags)
+        except Exception:  # whatever Pillow's parser raises on damage: its writer will say so
+            return
+    if "xmp" in options:
+        tags[_XMP_TAG] = options.pop("xmp")
+    if len(tags):
+        options["exif"] = tags.tobytes()
+
+
+def _coloured(image: Image.Image, options: dict[str, Any]) -> Image.Image:
+    """A grey picture with a profile of grey as one in sRGB; any other as it is. The profile leaves the options."""
+    profile = options.get("icc_profile", b"")
+    if image.mode not in ("L", "LA") or profile[16:20] != b"GRAY":
+        return image
+    del options["icc_profile"]
     try:
-        tags.load(exif)
-        return descriptive(tags).tobytes()
-    except Exception:  # whatever Pillow's parser raises on it
-        return exif
+        source, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+        colours = ImageCms.profileToProfile(image.getchannel("L"), source, srgb, outputMode="RGB")
+        assert colours is not None
+    except (ImageCms.PyCMSError, OSError):
+        warnings.warn("ICC profile left out: it is not usable", stacklevel=4)
+        return image
+    colours.info = {}
+    if image.mode == "LA":
+        colours.putalpha(image.getchannel("A"))
+    return colours

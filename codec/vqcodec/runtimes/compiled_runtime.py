@@ -165,6 +165,7 @@ class CompiledAnalysis(Analysis):
         super().__init__(part, config)
         self._library = library
         self._window = Window(library, self._linear, self._bias)
+        del self._linear  # large, and not needed any more
         self._compiled_enter = Dense(library, self._enter[0])
         self._compiled_blocks = [ResidualBlock(library, block) for block in self._blocks]
         self._compiled_out = cache(lambda channels: Dense(library, *(a[..., :channels] for a in self._out)))

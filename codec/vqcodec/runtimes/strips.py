@@ -80,14 +80,13 @@ class Transforms:
             raise ValueError("no previews here")
         return self._painter
 
-    def analyse(
-        self, pixels: Pixels, header: Header, channels: int, progress: Callable[[int], None] = lambda _: None
-    ) -> Latent:
-        """uint8 [H, W, 3] or [H, W] to the first channels of the latent, int32 [h, w, channels]."""
+    def analyse(self, pixels: Pixels, header: Header, channels: int, rect: Rect | None = None) -> Latent:
+        """uint8 [H, W, 3] or [H, W] to the first channels of the latent, int32 [h, w, channels]: of `rect`, or all of it."""
         height, width = pixels.shape[:2]
         whole = Rect.of(latent_shape(width, height))
-        latent = np.empty((*whole.shape, channels), dtype=np.int32)
-        for strip in whole.split(STRIP):
+        rect = rect or whole
+        latent = np.empty((*rect.shape, channels), dtype=np.int32)
+        for strip in rect.split(STRIP):
             outer = strip.grow(self.runtime.analysis_halo, whole)
             part = pixels[outer.scale(PATCH_PX).within(whole)]
             x = part.astype(np.float32) / np.float32(255) - np.float32(0.5)
@@ -97,8 +96,7 @@ class Transforms:
                 x = np.pad(x, [*missing, (0, 0)], mode="edge")
             y = self.runtime.analyse(np.asarray(x, dtype=np.float32), header.step_code, header.tune, channels)
             y = np.rint(y[strip.within(outer)] * np.float32(UNIT))
-            latent[strip.within(whole)] = np.clip(y, -LATENT_LIMIT, LATENT_LIMIT, out=y)
-            progress(strip.area)
+            latent[strip.within(rect)] = np.clip(y, -LATENT_LIMIT, LATENT_LIMIT, out=y)
         return latent
 
     def synthesise(

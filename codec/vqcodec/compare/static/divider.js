@@ -24,7 +24,7 @@
     handle.setAttribute("aria-label", "Divider");
     handle.setAttribute("aria-valuemin", "0");
     handle.setAttribute("aria-valuemax", "100");
-    stage.append(...panes, ...tags, handle);
+    stage.append(...panes, handle);
     const choices = ["left", "right"].map((side) => {
       const select = element("select", {}, ...images.map((image, i) => new Option(image.dataset.name, i)));
       select.value = at[side];
@@ -41,7 +41,8 @@
     const zoom = element("div", { className: "divider-zoom" },
       button("−", "Zoom out", () => zoomBy(1 / 1.5)), level, button("+", "Zoom in", () => zoomBy(1.5)),
       button("fit", "Fit the whole picture", () => zoomBy(0)));
-    figure.append(element("div", { className: "divider-bar" }, ...choices, zoom), stage);
+    figure.append(element("div", { className: "divider-bar" }, ...choices, zoom),
+      element("div", { className: "divider-tags" }, ...tags), stage);
 
     const size = () => stage.getBoundingClientRect();
     const fitted = () => size().width / width; // CSS pixels per pixel at zoom 1

@@ -35,6 +35,7 @@ WHOLE_SHARE = 0.25  # of a tile's blocks: where as many are drawn, the whole til
 # a picture of so few samples that fits exactly into so few bytes is always exact
 TINY_BYTES, TINY_SAMPLES = 140, 1 << 12
 DEAR_BITS = 2.5  # per sample: lossless coding of a tile that costs more may be smaller; photographs cost less
+WORTH_MORE = 1.02  # what nothing lost may cost
 EXACT_WORTH = 64  # bytes that a drawing may cost more when it is exact, in each tile
 SECTION_BYTES = 9  # around the exact pixels of a tile
 
@@ -103,7 +104,7 @@ class ExactParts:
             self.rest = filled(self.pixels, self.mask)
 
     def keep_smaller(self, coded: Sequence[int]) -> bool:
-        """Make tiles exact that take fewer bytes so. Says whether there are any.
+        """Make tiles exact that take fewer bytes so, or hardly more. Says whether there are any.
 
         Args:
             coded: Bytes that the layers of each tile take.
@@ -112,7 +113,7 @@ class ExactParts:
         for tile, size in zip(self.plain.tiles, coded, strict=True):
             part = self._part(tile)
             own = self.mask[tile.top : tile.bottom, tile.left : tile.right]
-            if 8 * size > DEAR_BITS * part.size and self._bytes(tile, np.ones_like(own)) < size:
+            if 8 * size > DEAR_BITS * part.size and self._bytes(tile, np.ones_like(own)) < WORTH_MORE * size:
                 own[:] = found = True
         if found:
             self.rest = filled(self.pixels, self.mask)

@@ -1,8 +1,8 @@
 """Drawings, text and pixels at the grid: our files beside PNG, lossless WebP, and JPEG and AVIF of about as many bytes.
 
-    python -m benchmarks.studies.exact [--quality 75]
+    python -m benchmarks.studies.exact [PICTURE ...] [--quality 75]
 
-The pictures are those of tests/codec/test_exact.py. For each: bytes of our file, and what it would be without exact pixels (bytes and
+Without pictures, those of tests/codec/test_exact.py. For each: bytes of our file, and what it would be without exact pixels (bytes and
 PSNR); bytes of PNG and lossless WebP; PSNR of the best JPEG 4:4:4 and AVIF 4:4:4 that are no larger than ours, or "-".
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,28 +28,41 @@ def saved(pixels: Pixels, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def fidelity(pixels: Pixels, decoded: Pixels) -> str:
+    """ "exact", or the PSNR and the share of pixels that are exact."""
+    if (decoded == pixels).all():
+        return "exact"
+    same = (decoded == pixels).reshape(*pixels.shape[:2], -1).all(-1).mean()
+    return f"{psnr(pixels, decoded):.1f} dB, {same:.0%} exact"
+
+
 def best_within(pixels: Pixels, limit: int, **options: Any) -> str:
     """PSNR of the best file of a format that is no larger than a limit."""
-    for quality in range(100, 0, -1):
-        data = saved(pixels, quality=quality, **options)
-        if len(data) <= limit:
-            shown = np.asarray(Image.open(BytesIO(data)).convert("L" if pixels.ndim == 2 else "RGB"))
-            return f"{psnr(pixels, shown):.1f} dB"
+    low, high = 0, 100
+    while low < high:  # the largest quality that fits
+        middle = (low + high + 1) // 2
+        fits = len(saved(pixels, quality=middle, **options)) <= limit
+        low, high = (middle, high) if fits else (low, middle - 1)
+    if low:
+        shown = Image.open(BytesIO(saved(pixels, quality=low, **options)))
+        return f"{psnr(pixels, np.asarray(shown.convert('L' if pixels.ndim == 2 else 'RGB'))):.1f} dB"
     return "-"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="*", type=Path)
     parser.add_argument("--quality", type=float, default=75)
     options = parser.parse_args()
     codec = vqcodec.load_model()
     print("| picture | vqcodec | without exact pixels | PNG | WebP lossless | JPEG 4:4:4 | AVIF 4:4:4 |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    for name, pixels in DRAWINGS.items():
+    given = {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in options.pictures}
+    for name, pixels in (given or DRAWINGS).items():
         data = codec.encode_pixels(pixels, quality=options.quality)
         plain = codec.encode_pixels(pixels, quality=options.quality, exact="none")
         cells = [
-            name, f"{len(data)} ({'exact' if (codec.decode_pixels(data) == pixels).all() else 'not exact'})",
+            name, f"{len(data)} ({fidelity(pixels, codec.decode_pixels(data))})",
             f"{len(plain)} ({psnr(pixels, codec.decode_pixels(plain)):.1f} dB)", len(saved(pixels, format="PNG", optimize=True)),
             len(saved(pixels, format="WEBP", lossless=True, method=6)),
             best_within(pixels, len(data), format="JPEG", subsampling=0),

@@ -178,9 +178,11 @@ class Band(ctypes.Structure):
         if matrix.shape[1] != size or 2 * count > size:
             return None
         first = first.clamp(max=size - count)
-        taps = matrix.gather(1, first[:, None] + torch.arange(count)).contiguous()
+        taps = matrix.gather(1, first[:, None] + torch.arange(count, device=matrix.device)).contiguous()
         middle = size // 2
-        alike = ((taps == taps[middle]).all(1) & (torch.arange(size) - first == middle - first[middle])).tolist()
+        alike = (
+            (taps == taps[middle]).all(1) & (torch.arange(size, device=matrix.device) - first == middle - first[middle])
+        ).tolist()
         begin = end = middle
         while begin and alike[begin - 1]:
             begin -= 1

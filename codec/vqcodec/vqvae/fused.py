@@ -47,7 +47,7 @@ class _Pass(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(rows, said, gain, channels, value, slopes)
         ctx.library = coder.library
-        return value, context, torch.tensor(bits, dtype=rows.dtype)
+        return value, context, torch.tensor(bits, dtype=rows.dtype, device=rows.device)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

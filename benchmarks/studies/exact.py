@@ -4,8 +4,8 @@
     python -m benchmarks.studies.exact PICTURE --guard
 
 Without pictures, those of tests/codec/test_exact.py. For each: bytes of our file, and what it would be without exact pixels (bytes and
-PSNR); bytes of PNG and lossless WebP; PSNR of the best JPEG 4:4:4 and AVIF 4:4:4 that are no larger than ours, or "-". With --guard, what the guard takes
-of an encode.
+PSNR); bytes of PNG and lossless WebP; PSNR of the best JPEG 4:4:4 and AVIF 4:4:4 that are no larger than ours, or "-".
+With --guard, what the guard takes of an encode.
 """
 
 from __future__ import annotations
@@ -84,9 +84,8 @@ def main() -> None:
         for path in options.pictures:
             for effort in (1, 5):
                 whole, own = guard_seconds(codec, np.asarray(Image.open(path).convert("RGB")), options.quality, effort)
-                print(
-                    f"{path.name}, effort {effort}: {whole:.3f} s, of which the guard {own:.3f} s ({own / (whole - own):.1%} of the rest)"
-                )
+                share = f"{own / (whole - own):.1%} of the rest"
+                print(f"{path.name}, effort {effort}: {whole:.3f} s, of which the guard {own:.3f} s ({share})")
         return
     print("| picture | vqcodec | without exact pixels | PNG | WebP lossless | JPEG 4:4:4 | AVIF 4:4:4 |")
     print("|---|--:|--:|--:|--:|--:|--:|")

@@ -26,6 +26,7 @@ from vqcodec.coding.decoder import Decoder, Region, checked_region, preview_fact
 from vqcodec.coding.defaults import DEFAULT_QUALITY, DEFAULT_TUNE
 from vqcodec.coding.encoder import Encoder, EncodeStats
 from vqcodec.coding.quality import QUALITY_MAX, QUALITY_MIN, torch_is_installed, tune_number
+from vqcodec.coding.tiny import best_up_to, is_tiny
 from vqcodec.models import store
 from vqcodec.models.store import ModelFile, Weights
 from vqcodec.models.weights_file import ModelError
@@ -140,15 +141,21 @@ class Codec:
         if target is not None and lossless:
             raise ValueError("a lossless file has no target")
         if target is None:
-            return self.encoder.encode(
-                planes,
-                quality=quality,
-                tune=tune,
-                effort=effort,
-                exact="all" if lossless else "auto",
-                verify=verify,
-                progress=progress,
-            )[0]
+
+            def at(quality: float) -> bytes:
+                return self.encoder.encode(
+                    planes,
+                    quality=quality,
+                    tune=tune,
+                    effort=effort,
+                    exact="all" if lossless else "auto",
+                    verify=verify,
+                    progress=progress,
+                )[0]
+
+            if not lossless and is_tiny(planes.colour, quality):
+                return best_up_to(quality, at, self.decode_pixels, planes.colour)
+            return at(quality)
         data = rate_control.reach(
             target, planes, self.encoder, self.decoder, tune=tune, effort=effort, progress=progress
         )

@@ -18,6 +18,7 @@ from vqbitstream.geometry import latent_shape
 from vqcodec.codec import Codec
 from vqcodec.coding.exact import drawn, filled, lost
 from vqcodec.coding.guard import Guard
+from vqcodec.pictures.psnr import psnr
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -278,3 +279,16 @@ def test_the_guard_sees_across_tiles_what_the_whole_picture_shows(
     np.testing.assert_array_equal(guard.lost, lost(pixels, shown, 80, "eye"))
     assert guard.lost.any() == blocks.any()
     assert not guard.lost[~blocks].any()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (15, 15), (40, 12), (5, 9)])
+@pytest.mark.parametrize("place", [(100, 200), (30, 300), (250, 130)])
+def test_of_a_tiny_picture_more_quality_is_never_worse(
+    shipped: Codec, size: tuple[int, int], place: tuple[int, int]
+) -> None:
+    top, left = place
+    pixels = np.ascontiguousarray(skimage.data.astronaut()[top : top + size[1], left : left + size[0]])
+    found = [
+        psnr(pixels, np.asarray(shipped.decode(shipped.encode(pixels, quality=q, effort=1)))) for q in range(10, 90, 10)
+    ]
+    assert found == sorted(found)

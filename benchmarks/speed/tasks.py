@@ -1,11 +1,12 @@
 """Four tasks of a user, from the start of the command to its end, beside AVIF in the same run.
 
-    python -m benchmarks.speed.tasks --images KODAK [--repeat 3] [--out FILE.json]
+    python -m benchmarks.speed.tasks --images KODAK [--repeat 3] [--out FILE.json] [--before PYTHON]
 
 The folder: its pictures encoded by two processes (`vqcodec encode -r -j 2`), and by Pillow's AVIF in a pool of two. 24 megapixels
 (6000x4000, the folder's first picture repeated): encoded, decoded to PPM, and as a thumbnail of 256 pixels. A cold decode: one picture
 of the folder to PPM. Each command is a new process. vqcodec has its defaults (quality 75; effort 5 with PyTorch), AVIF quality 60,
-speed 6, 4:4:4. The least time of the runs counts, since anything else that the machine does only adds to it; its load is in the
+speed 6, 4:4:4. --before adds an earlier vqcodec, by the interpreter that has it; without previews its thumbnail is a whole decode.
+The least time of the runs counts, since anything else that the machine does only adds to it; its load is in the
 record.
 """
 
@@ -57,8 +58,11 @@ AVIF_THUMBNAIL = (
 Tasks = dict[str, dict[str, list[str]]]
 
 
-def tasks(images: Path, work: Path, model: str) -> Tasks:
-    """Task -> codec -> command. Commands write below `work`, in which `prepare` has put the inputs."""
+def tasks(images: Path, work: Path, model: str, before: str | None = None) -> Tasks:
+    """Task -> codec -> command; with `before`, also those of the interpreter that has an earlier version.
+
+    Commands write below `work`, in which `prepare` has put the inputs.
+    """
     ours = [sys.executable, "-m", "vqcodec.cli"]
     (work / "folder.py").write_text(AVIF_FOLDER)
 
@@ -68,7 +72,7 @@ def tasks(images: Path, work: Path, model: str) -> Tasks:
     def vqcodec(command: str, *arguments: str | Path) -> list[str]:
         return [*ours, command, *map(str, arguments), "-f", "--quiet", "-m", model]
 
-    return {
+    plan = {
         f"a folder, {JOBS} processes": {
             "vqcodec": vqcodec("encode", "-r", images, "-o", work / "ours", "-j", str(JOBS)),
             "vqcodec effort 1": vqcodec("encode", "-r", images, "-o", work / "ours1", "-j", str(JOBS), "-e", "1"),
@@ -92,6 +96,15 @@ def tasks(images: Path, work: Path, model: str) -> Tasks:
             "AVIF": avif(AVIF_DECODE, work / "small.avif", work / "small-avif.ppm"),
         },
     }  # fmt: skip
+    if before:
+        large, small = work / "large0.vqc", work / "small0.vqc"
+        earlier: list[list[str | Path]] = [
+            ["encode", "-r", images, "-o", work / "ours0", "-j", str(JOBS)], ["encode", work / "large.ppm", large],
+            ["decode", large, work / "back0.ppm"], ["decode", large, work / "thumb0.ppm"], ["decode", small, work / "small0.ppm"],
+        ]  # fmt: skip
+        for commands, words in zip(plan.values(), earlier, strict=True):
+            commands["before"] = [before, "-m", "vqcodec.cli", *map(str, words), "-f"]
+    return plan
 
 
 def prepare(images: Path, work: Path, model: str, large_px: tuple[int, int]) -> list[Path]:
@@ -116,8 +129,10 @@ def prepare(images: Path, work: Path, model: str, large_px: tuple[int, int]) -> 
 
 def run(command: list[str]) -> float:
     """Seconds of a process from its start to its end. Raises SystemExit if it fails."""
+    own = command[0] == sys.executable
+    environment = {k: v for k, v in os.environ.items() if own or k != "PYTHONPATH"}  # another's packages are its own
     begun = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     seconds = time.perf_counter() - begun
     if done.returncode:
         raise SystemExit(f"{shlex.join(command)} failed: {done.stderr.strip()}")
@@ -144,6 +159,7 @@ def main() -> None:
     )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--model", default="default")
+    parser.add_argument("--before", metavar="PYTHON", help="an interpreter that has an earlier vqcodec")
     parser.add_argument(
         "--large", type=int, nargs=2, default=LARGE_PX, metavar=("WIDTH", "HEIGHT"), help=argparse.SUPPRESS
     )
@@ -156,7 +172,10 @@ def main() -> None:
         work = Path(folder)
         pictures = prepare(images, work, options.model, tuple(options.large))
         load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        rows = measure(tasks(images, work, options.model), options.repeat, print)
+        if options.before:
+            words = ["encode", str(pictures[0]), str(work / "small0.vqc"), "-e", "1"]
+            run([options.before, "-m", "vqcodec.cli", *words])
+        rows = measure(tasks(images, work, options.model, options.before), options.repeat, print)
     result = {
         "command": shlex.join(["python", "-m", "benchmarks.speed.tasks", *sys.argv[1:]]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), "machine": machine(),

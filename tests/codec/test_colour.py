@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -173,6 +174,17 @@ def test_sixteen_bits_that_use_fewer_are_told_and_scaled(bits: int) -> None:
         with pytest.warns(UserWarning, match=f"taken as {bits} bits"):
             planes = to_planes(file, LIMITS)
         assert np.abs(planes.colour.astype(int) - GREY).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_colours_of_sixteen_bits_in_a_ppm(bits: int) -> None:
+    stored = np.rint(PIXELS / 255 * (2**bits - 1)).astype(">u2").tobytes()
+    file = io.BytesIO(b"P6 60 40 65535\n" + stored)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        planes = to_planes(file, LIMITS)
+    assert np.abs(planes.colour.astype(int) - PIXELS).max() <= 2
+    assert [f"taken as {bits} bits" in str(w.message) for w in said] == [True] * (bits < 16)
 
 
 def test_one_hot_pixel_leaves_the_others_alone() -> None:

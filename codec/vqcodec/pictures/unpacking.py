@@ -72,6 +72,8 @@ def brightened(
         packed: See `unpacking_of`.
         name: For messages.
     """
+    if image.format == "PPM" and image.mode == "RGB":
+        return _brightened_ppm(image, reopen, name)
     if ";16" not in packed or image.mode not in ("RGB", "RGBA"):
         return image
     high = np.asarray(image)
@@ -99,4 +101,24 @@ def brightened(
     tops = [top] * 3 + [SIXTEEN_BITS if values[..., 3:].max(initial=0) > top else top]
     scales = np.array([255 / t for t in tops], dtype=np.float32)[: values.shape[2]]
     image.paste(Image.fromarray(np.rint(values * scales).astype(np.uint8)))
+    return image
+
+
+def _brightened_ppm(
+    image: Image.Image, reopen: Callable[[], AbstractContextManager[Image.Image]] | None, name: str
+) -> Image.Image:
+    """Likewise of a PPM, whose samples Pillow scales by the maximum that the file states."""
+    if reopen is None or np.asarray(image).max() >= NEARLY_BLACK:
+        return image
+    twelve = 4095
+    with reopen() as again:
+        assert isinstance(again, ImageFile.ImageFile)
+        tile = again.tile[0]
+        if tile.codec_name != "ppm" or not isinstance(tile.args, tuple) or tile.args[-1] != SIXTEEN_BITS:
+            return image
+        again.tile = [tile._replace(args=(*tile.args[:-1], twelve))]
+        bright = np.asarray(again)
+    top = of_fewer_bits(int(bright.max() / 255 * twelve), SIXTEEN_BITS, name)
+    if top < SIXTEEN_BITS:
+        image.paste(Image.fromarray(np.rint(np.minimum(bright * (twelve / top), 255)).astype(np.uint8)))
     return image
